@@ -1,0 +1,1 @@
+"""hasgpu: a slice of a GPU for a Knative service."""

@@ -1,0 +1,1 @@
+"""Process: Knative's autoscaler and the GPU allocator. Composition only."""

@@ -1,0 +1,1 @@
+"""Process: kn hasgpu."""

@@ -1,0 +1,1 @@
+"""Adapter: Kubernetes (session, reflector, patches, lease, events). The only room that knows the client."""

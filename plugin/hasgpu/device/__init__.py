@@ -1,0 +1,1 @@
+"""Adapter: NVML, MPS control, schedule and pod pages."""

@@ -1,0 +1,1 @@
+"""The nouns that cross seams: frozen, units in their types. Imports nothing of ours."""

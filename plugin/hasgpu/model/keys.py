@@ -1,0 +1,36 @@
+"""Who is meant: a revision, a pod."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RevisionKey:
+    """Namespace and name of a Revision; its PodAutoscaler and SKS bear the same name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> RevisionKey:
+        """The inverse of ``str``; raises ValueError where there is no single slash."""
+        namespace, slash, name = text.partition("/")
+        if not (namespace and slash and name) or "/" in name:
+            raise ValueError(f"not a namespace/name key: {text!r}")
+        return cls(namespace, name)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PodKey:
+    """Namespace, name and UID of a pod. A pod of the same name and another UID is another pod."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"

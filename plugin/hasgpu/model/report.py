@@ -1,0 +1,40 @@
+"""What a node agent answers on GET /v1/slices: the applied truth of its pods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSliceReport:
+    """One pod on this node, as its pages say; counters only grow while the pod lives."""
+
+    pod_uid: str
+    namespace: str
+    name: str
+    gpu_uuid: str
+    generation: int
+    """The last generation laid into the schedule page."""
+    quota_percent: int
+    """The quota laid."""
+    processes: int
+    busy_ns: int
+    gated_ns: int
+    debt_ns: int
+    launches: int
+    waiting: int
+    """Launches held at the gate now."""
+    memory_bytes: int
+    sm_count: int
+    """SMs seen at the first context; 0 before it."""
+    alive: bool
+    """False once the last process and the volume are gone: the slice is free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """All pods of a node. ``revision`` grows with every change of an applied generation or of ``alive``."""
+
+    node: str
+    revision: int
+    pods: tuple[PodSliceReport, ...]

@@ -1,0 +1,1 @@
+"""Process: the agent of one GPU node and its CSI driver. Composition only."""

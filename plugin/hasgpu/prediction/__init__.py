@@ -1,0 +1,1 @@
+"""Pure prediction: latency surface, capacity, load forecast. No clock, no I/O."""

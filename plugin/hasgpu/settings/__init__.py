@@ -1,0 +1,1 @@
+"""ConfigMaps and environment parsed into frozen settings."""

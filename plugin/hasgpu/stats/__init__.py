@@ -1,0 +1,1 @@
+"""Adapter: Knative's stat wire (websocket in, queue-proxy and agent scrape)."""

@@ -1,0 +1,1 @@
+"""Adapter: OpenTelemetry, logs, CloudEvents."""

@@ -1,0 +1,1 @@
+"""Process: the mutating admission webhook."""
