@@ -27,10 +27,16 @@ class Gpu:
     """host:port of the node's agent; empty where none has reported."""
 
     def rounded_up(self, sm: SmPartition) -> SmPartition:
-        """The least share this GPU can really give that is not below ``sm``."""
-        groups = math.ceil(sm.percent * self.sm_count / (100 * self.sm_step) - 1e-9)
-        sms = min(self.sm_count, max(1, groups) * self.sm_step)
-        return SmPartition(max(sm.percent, min(100, math.ceil(100 * sms / self.sm_count - 1e-9))))
+        """The least share not below ``sm`` that names a whole group of SMs.
+
+        MPS rounds a percentage down, so k groups are asked for by the least percent that contains them:
+        on 80 SMs in steps of 2, 11 % (8.8 SMs) becomes 13 % (10 SMs).
+        """
+        for groups in range(1, self.sm_count // self.sm_step + 1):
+            percent = math.ceil(100 * groups * self.sm_step / self.sm_count - 1e-9)
+            if percent >= sm.percent:
+                return SmPartition(min(percent, 100))
+        return SmPartition(100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
