@@ -1,0 +1,1 @@
+"""Open-loop load: arrivals are fixed beforehand and never wait for answers."""
