@@ -1,0 +1,94 @@
+"""The bed's command line. It may not do work of its own."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from e2e.testbed import bed, selftest
+from e2e.testbed.kubectl import kubectl
+from e2e.testbed.paths import LOGS
+from e2e.testbed.shell import CommandError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m e2e.testbed", description=bed.__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("build", help="packages, Go programs and system images; cached")
+    verbs.add_parser("up", help="start what is missing, until a Knative service can be made")
+    verbs.add_parser("down", help="remove every process, mount, device and cgroup of the bed")
+    verbs.add_parser("status", help="programs, nodes and pods; exit 0 when all programs run")
+    logs = verbs.add_parser("logs", help="the last lines of each program's log, or of one program or pod")
+    logs.add_argument("name", nargs="?", help="a program (kubelet) or NAMESPACE/POD")
+    images = verbs.add_parser("images", help="build this project's images and import what changed")
+    images.add_argument("only", nargs="*", help="image names; all when none is given")
+    verbs.add_parser("selftest", help="up, first answer, up again, kill -9 midway, down, nothing left")
+    arguments = parser.parse_args()
+    try:
+        return _VERBS[arguments.verb](arguments)
+    except CommandError as trouble:
+        print(f"testbed: {trouble}", file=sys.stderr)
+        return 1
+
+
+def _build(_: argparse.Namespace) -> int:
+    bed.build()
+    return 0
+
+
+def _up(_: argparse.Namespace) -> int:
+    bed.up()
+    return 0
+
+
+def _down(_: argparse.Namespace) -> int:
+    left = bed.down()
+    print("\n".join(left), end="\n" if left else "")
+    return 1 if left else 0
+
+
+def _status(_: argparse.Namespace) -> int:
+    programs = bed.status()
+    for name, runs in programs.items():
+        print(f"{name:26}{'running' if runs else 'stopped'}")
+    if all(programs.values()):
+        print(kubectl("get", "nodes", "-o", "wide"), kubectl("get", "pods", "-A", "-o", "wide"), sep="\n", end="")
+        return 0
+    return 3
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    if arguments.name and "/" in arguments.name:
+        namespace, pod = arguments.name.split("/", 1)
+        print(kubectl("-n", namespace, "logs", "--all-containers", "--prefix", "--tail=200", pod))
+        return 0
+    files = sorted(LOGS.glob(f"{arguments.name or '*'}.log"))
+    if not files:
+        raise CommandError(f"no log of {arguments.name or 'any program'} in {LOGS}")
+    return subprocess.run(["tail", "-n", "200" if arguments.name else "15", *map(str, files)]).returncode
+
+
+def _images(arguments: argparse.Namespace) -> int:
+    refused = bed.load_product_images(tuple(arguments.only))
+    for name, reason in refused.items():
+        print(f"{name}: not made, {reason}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _selftest(_: argparse.Namespace) -> int:
+    return selftest.run_all()
+
+
+_VERBS = {
+    "build": _build,
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "logs": _logs,
+    "images": _images,
+    "selftest": _selftest,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

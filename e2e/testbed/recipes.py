@@ -1,0 +1,155 @@
+"""What each image of the bed is made of: one table. It may not import images or start anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.testbed import workshop
+from e2e.testbed.image import Blob, File, Folder, Image, Text
+from e2e.testbed.paths import BIN, CACHE, ROOT
+from e2e.testbed.shell import run
+
+_NOBODY = "65532:65532"
+_SHIM = ROOT / "plugin" / "shim" / "build"
+_INFERENCE = ROOT / "e2e" / "functions" / "inference"
+_PYTHON = ("PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PATH=/usr/local/bin:/usr/bin:/bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """An image: its layers from the rarely to the often changed one, and how it starts."""
+
+    name: str
+    layers: Callable[[], Sequence[Blob]]
+    entrypoint: tuple[str, ...]
+    needs: tuple[Path, ...] = ()
+    """Files that other parts build; without them the image is not made."""
+    user: str = _NOBODY
+    environment: tuple[str, ...] = ("PATH=/usr/local/bin:/usr/bin:/bin",)
+    workdir: str = "/"
+
+    def missing(self) -> list[Path]:
+        return [path for path in self.needs if not path.exists()]
+
+    def make(self) -> Image:
+        return workshop.store.image(
+            f"hasgpu.local/{self.name}:1",
+            self.layers(),
+            entrypoint=self.entrypoint,
+            environment=self.environment,
+            user=self.user,
+            workdir=self.workdir,
+        )
+
+
+def _program(binary: str, image: str, target: str) -> Recipe:
+    """A static Go program alone in its image."""
+    return Recipe(
+        name=image,
+        layers=lambda: [workshop.static_layer(BIN / binary, target)],
+        entrypoint=(target,),
+        needs=(BIN / binary,),
+    )
+
+
+def _pause() -> Sequence[Blob]:
+    source, program = Path(__file__).with_name("pause.c"), CACHE / "pause"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        run("musl-gcc", "-static", "-Os", "-s", "-o", str(program), str(source))
+    return [workshop.static_layer(program, "/pause")]
+
+
+def _python(extra: str, *packages: tuple[Path, str], last: Sequence[Blob] = ()) -> Sequence[Blob]:
+    return [
+        workshop.debian_layer(),
+        workshop.wheels_layer(workshop.requirements(extra)),
+        *last,
+        workshop.sources_layer(packages),
+    ]
+
+
+_HASGPU = (ROOT / "plugin" / "hasgpu", "hasgpu")
+_WEBHOOK = (ROOT / "webhooks" / "hasgpu_webhook", "hasgpu_webhook")
+
+
+def _node() -> Sequence[Blob]:
+    """Agent and MPS entry point, and the libraries that the agent mounts into GPU containers."""
+    libraries = [
+        File(source=file, target=f"/opt/hasgpu/lib/{file.name}") for file in sorted(_SHIM.glob("*.so*")) if file.is_file()
+    ]
+    programs = [
+        File(source=_SHIM / name, target=f"/opt/hasgpu/bin/{name}")
+        for name in ("hasgpu-arbiter",)
+        if (_SHIM / name).exists()
+    ]
+    return _python("node", _HASGPU, last=[workshop.files_layer(*libraries, *programs)])
+
+
+def _inference() -> Sequence[Blob]:
+    wheels = [line.split("#")[0].strip() for line in (_INFERENCE / "requirements.txt").read_text().splitlines()]
+    return [
+        workshop.debian_layer(),
+        workshop.wheels_layer(line for line in wheels if line),
+        # Where NVIDIA's base images look for the driver that the container runtime mounts.
+        workshop.files_layer(
+            Folder(target="/etc/ld.so.conf.d"),
+            Text(content="/usr/local/nvidia/lib64\n", target="/etc/ld.so.conf.d/nvidia.conf"),
+        ),
+        workshop.sources_layer([(_INFERENCE, "inference")]),
+    ]
+
+
+SYSTEM = (
+    Recipe(name="pause", layers=_pause, entrypoint=("/pause",)),
+    *(
+        _program(f"kn-{name}", f"kn-{name}", f"/ko-app/{name}")
+        for name in ("controller", "webhook", "activator", "autoscaler", "queue", "helloworld", "autoscale")
+    ),
+    _program("kourier", "kn-kourier", "/ko-app/kourier"),
+    Recipe(
+        name="kn-envoy",
+        layers=lambda: [workshop.debian_layer(), workshop.envoy_layer()],
+        entrypoint=("/usr/local/bin/envoy",),
+    ),
+)
+"""Knative and what it runs on."""
+
+PRODUCT = (
+    Recipe(
+        name="hasgpu-webhook",
+        layers=lambda: _python("webhook", _HASGPU, _WEBHOOK),
+        entrypoint=("python3", "-m", "hasgpu_webhook"),
+        environment=_PYTHON,
+    ),
+    Recipe(
+        name="hasgpu-autoscaler",
+        layers=lambda: _python("autoscaler", _HASGPU),
+        entrypoint=("python3", "-m", "hasgpu.autoscaler"),
+        environment=_PYTHON,
+    ),
+    Recipe(
+        name="hasgpu-node",
+        layers=_node,
+        entrypoint=("python3", "-m", "hasgpu.nodeagent"),
+        needs=(_SHIM / "libcuda.so.1", _SHIM / "libnvidia-ml.so.1"),
+        user="0:0",
+        environment=_PYTHON,
+    ),
+    Recipe(
+        name="hasgpu-sidecar",
+        layers=lambda: [workshop.static_layer(_SHIM / "hasgpu-sidecar", "/hasgpu-sidecar")],
+        entrypoint=("/hasgpu-sidecar",),
+        needs=(_SHIM / "hasgpu-sidecar",),
+    ),
+    Recipe(
+        name="inference",
+        layers=_inference,
+        entrypoint=("python3", "-m", "inference"),
+        needs=(_INFERENCE / "requirements.txt",),
+        environment=(*_PYTHON, "LD_LIBRARY_PATH=/usr/local/nvidia/lib64"),
+    ),
+)
+"""This project's own images and its function under test."""
