@@ -1,1 +1,1 @@
-"""Adapter: Kubernetes (session, reflector, patches, lease, events). The only room that knows the client."""
+"""Adapter: Kubernetes. Sessions, reflectors, patches, leases, Events; knows no policy and decides nothing."""

@@ -1,0 +1,188 @@
+"""Adapter cluster: Kubernetes Events. Never blocks, never fails its caller: what can't be told is dropped and counted.
+
+The same story of the same object within ten minutes is one Event whose count grows, as with Kubernetes' own recorder.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from .errors import ClusterError, NotFound
+from .metadata import Metadata
+from .patch import merge_patch
+from .paths import EVENTS, collection, named
+from .session import Session
+
+log = logging.getLogger(__name__)
+
+QUEUE_SIZE = 1000
+SAME_STORY_S = 600.0
+# An object may tell this much at once, then one story each REFILL_S.
+BURST = 25
+REFILL_S = 10.0
+_MESSAGE_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regarding:
+    """The object that an Event is about; ``namespace`` is empty for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, api_version: str, kind: str, metadata: Metadata) -> Regarding:
+        """From an object's metadata."""
+        return cls(
+            api_version=api_version, kind=kind, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Story:
+    regarding: Regarding
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Told:
+    name: str
+    count: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Allowance:
+    left: float
+    at: float
+
+
+class EventRecorder:
+    """Writes Events from a thread of its own."""
+
+    def __init__(self, session: Session, component: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._session, self._component, self._clock = session, component, clock
+        self._queue: deque[_Story] = deque(maxlen=QUEUE_SIZE)
+        self._wake = threading.Condition()
+        self._busy = False
+        self._stopping = False
+        self._told: dict[_Story, _Told] = {}
+        self._allowances: dict[str, _Allowance] = {}
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> EventRecorder:
+        """Begins to write; returns itself."""
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Writes what is queued, within the time given."""
+        self.flush(timeout_s)
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+
+    def event(self, regarding: Regarding, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Queues one; ``reason`` is CamelCase, ``message`` a sentence."""
+        story = _Story(regarding, type, reason, message[:_MESSAGE_BYTES])
+        with self._wake:
+            if len(self._queue) == QUEUE_SIZE:
+                self.dropped += 1
+            self._queue.append(story)
+            self._wake.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until all is written."""
+        with self._wake:
+            return self._wake.wait_for(lambda: not self._queue and not self._busy, timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._queue or self._stopping)
+                if not self._queue:
+                    return
+                story, self._busy = self._queue.popleft(), True
+            try:
+                self._tell(story, self._clock())
+            except ClusterError as error:
+                self.dropped += 1
+                log.warning("event %s of %s: %s", story.reason, story.regarding.name, error)
+
+    def _tell(self, story: _Story, now: float) -> None:
+        if not self._allowed(story.regarding.uid, now):
+            self.dropped += 1
+            return
+        self._forget(now)
+        told = self._told.get(story)
+        if told is None:
+            self._told[story] = _Told(self._create(story, now), 1, now)
+            return
+        told.count, told.at = told.count + 1, now
+        namespace = story.regarding.namespace or "default"
+        try:
+            body = {"count": told.count, "lastTimestamp": _stamp(now)}
+            merge_patch(self._session, named(EVENTS, namespace, told.name), body)
+        except NotFound:  # the API server keeps Events for an hour only
+            self._told[story] = _Told(self._create(story, now), 1, now)
+
+    def _create(self, story: _Story, now: float) -> str:
+        about = story.regarding
+        namespace = about.namespace or "default"
+        name = f"{about.name[:200]}.{time.time_ns():x}"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": about.api_version,
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
+            },
+            "type": story.type,
+            "reason": story.reason,
+            "message": story.message,
+            "count": 1,
+            "firstTimestamp": _stamp(now),
+            "lastTimestamp": _stamp(now),
+            "source": {"component": self._component},
+            "reportingComponent": self._component,
+        }
+        self._session.request("POST", collection(EVENTS, namespace), body=body, timeout_s=5.0)
+        return name
+
+    def _allowed(self, uid: str, now: float) -> bool:
+        allowance = self._allowances.setdefault(uid, _Allowance(BURST, now))
+        allowance.left = min(BURST, allowance.left + (now - allowance.at) / REFILL_S)
+        allowance.at = now
+        if allowance.left < 1:
+            return False
+        allowance.left -= 1
+        return True
+
+    def _forget(self, now: float) -> None:
+        self._told = {story: told for story, told in self._told.items() if now - told.at < SAME_STORY_S}
+        if len(self._allowances) > QUEUE_SIZE:
+            keep = {uid: each for uid, each in self._allowances.items() if now - each.at < BURST * REFILL_S}
+            self._allowances = keep
+
+
+def _stamp(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,174 @@
+"""Adapter cluster: leadership by a Lease. Knows nothing of what the leader does.
+
+As in client-go, another's lease is judged by when *we* saw it change, never by comparing clocks of two machines.
+``still_leading(now)`` is the fence to ask before every write: it turns false ``lease - deadline`` before others may
+take over, even while the elector's own thread hangs in a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from .errors import ClusterError, Conflict, NotFound
+from .metadata import Metadata
+from .objects import Lease, LeaseSpec
+from .paths import LEASES, collection, named
+from .session import Session
+
+log = logging.getLogger(__name__)
+
+
+class Elector:
+    """Runs for a Lease until stopped. Callbacks run in the elector's thread and must be quick."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        lease_duration_s: float = 15.0,
+        renew_deadline_s: float = 10.0,
+        retry_period_s: float = 2.0,
+        on_gained: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not retry_period_s < renew_deadline_s < lease_duration_s:
+            raise ValueError("a lease needs retry period < renew deadline < lease duration")
+        self._session, self._namespace, self._name, self.identity = session, namespace, name, identity
+        self._path = named(LEASES, namespace, name)
+        self._lease_duration_s, self._renew_deadline_s = lease_duration_s, renew_deadline_s
+        self._retry_period_s, self._clock = retry_period_s, clock
+        self._on_gained, self._on_lost = on_gained or (lambda: None), on_lost or (lambda: None)
+        self._stopping = threading.Event()
+        self._renewed_at: float | None = None
+        self._observed: LeaseSpec | None = None
+        self._observed_at = 0.0
+        self._leading = False
+        self._thread = threading.Thread(target=self._run, name=f"lease {name}", daemon=True)
+
+    def start(self) -> Elector:
+        """Begins to run for it; returns itself."""
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stops and, where we lead, gives the lease back so that another takes it at once."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def holder(self) -> str:
+        """Who held the lease when last seen; empty where nobody did."""
+        return (self._observed.holder_identity or "") if self._observed is not None else ""
+
+    def still_leading(self, now: float) -> bool:
+        """Whether a write made at ``now`` (this elector's clock) is ours to make."""
+        renewed_at = self._renewed_at
+        return self._leading and renewed_at is not None and now - renewed_at < self._renew_deadline_s
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            asked_at = self._clock()
+            try:
+                held = self._acquire_or_renew(asked_at)
+            except ClusterError as error:
+                log.warning("lease %s/%s: %s", self._namespace, self._name, error)
+                held = None
+            self._settle(held, asked_at)
+            self._stopping.wait(self._retry_period_s)
+        if self._leading:
+            self._release()
+            self._become(False)
+
+    def _settle(self, held: bool | None, asked_at: float) -> None:
+        """Takes the outcome of one round; None is a round without an answer, which counts only past the deadline."""
+        if held:
+            self._renewed_at = asked_at
+            self._become(True)
+        elif self._leading and (held is False or not self.still_leading(self._clock())):
+            self._become(False)
+
+    def _become(self, leading: bool) -> None:
+        if leading == self._leading:
+            return
+        self._leading = leading
+        log.info("lease %s/%s: %s", self._namespace, self._name, "gained" if leading else "lost")
+        try:
+            (self._on_gained if leading else self._on_lost)()
+        except Exception:
+            log.exception("lease %s/%s: listener failed", self._namespace, self._name)
+
+    def _acquire_or_renew(self, now: float) -> bool:
+        """True: ours. False: somebody else's."""
+        timeout_s = self._renew_deadline_s / 2
+        try:
+            lease = self._session.get(self._path, Lease, timeout_s=timeout_s)
+        except NotFound:
+            return self._write("POST", Metadata(name=self._name, namespace=self._namespace), None, now)
+        self._observe(lease.spec, now)
+        others = lease.spec.holder_identity not in (None, "", self.identity)
+        expires_at = self._observed_at + float(lease.spec.lease_duration_seconds or self._lease_duration_s)
+        if others and now < expires_at:
+            return False
+        return self._write("PUT", lease.metadata, lease.spec, now)
+
+    def _observe(self, spec: LeaseSpec, now: float) -> None:
+        if spec != self._observed:
+            self._observed, self._observed_at = spec, now
+
+    def _write(self, method: str, metadata: Metadata, old: LeaseSpec | None, now: float) -> bool:
+        stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        ours_already = old is not None and old.holder_identity == self.identity
+        transitions = (old.lease_transitions or 0) if old is not None else 0
+        spec = LeaseSpec(
+            holder_identity=self.identity,
+            lease_duration_seconds=max(1, round(self._lease_duration_s)),
+            acquire_time=old.acquire_time if old is not None and ours_already else stamp,
+            renew_time=stamp,
+            lease_transitions=transitions if old is None or ours_already else transitions + 1,
+        )
+        try:
+            self._send(method, metadata, spec)
+        except Conflict:
+            return False
+        self._observe(spec, now)
+        return True
+
+    def _send(self, method: str, metadata: Metadata, spec: LeaseSpec) -> None:
+        kept = {"name": self._name, "namespace": self._namespace}
+        if metadata.resource_version:
+            kept |= {"resourceVersion": metadata.resource_version, "uid": metadata.uid}
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {**kept, "labels": metadata.labels, "annotations": metadata.annotations},
+            "spec": msgspec.to_builtins(spec),
+        }
+        path = collection(LEASES, self._namespace) if method == "POST" else self._path
+        self._session.request(method, path, body=body, timeout_s=self._renew_deadline_s / 2)
+
+    def _release(self) -> None:
+        try:
+            lease = self._session.get(self._path, Lease, timeout_s=2.0)
+            if lease.spec.holder_identity == self.identity:
+                spec = LeaseSpec(
+                    holder_identity="",
+                    lease_duration_seconds=1,
+                    acquire_time=lease.spec.acquire_time,
+                    renew_time=lease.spec.renew_time,
+                    lease_transitions=lease.spec.lease_transitions,
+                )
+                self._send("PUT", lease.metadata, spec)
+                self._observe(spec, self._clock())
+        except ClusterError as error:
+            log.warning("lease %s/%s: not released: %s", self._namespace, self._name, error)
