@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -140,7 +141,7 @@ def up() -> None:
 
 
 def _claim() -> None:
-    """RUN says that this machine's kubelet folders and pod cgroups are the bed's; without it they may be a real node's."""
+    """RUN says that kubelet folders and pod cgroups here are the bed's; without it they may be a real node's."""
     if RUN.exists():
         return
     foreign = [*host.cgroups(), *(KUBELET_ROOT.iterdir() if KUBELET_ROOT.exists() else ())]
@@ -175,8 +176,9 @@ def _install_knative(steps: list[list[Path]], clock: Clock) -> None:
         if number == 0:
             wait("--for=condition=Established", "customresourcedefinitions", "--all")
     # As a cloud's load balancer would: kube-proxy then serves this address on port 80.
-    status = '{"status": {"loadBalancer": {"ingress": [{"ip": "%s"}]}}}' % NODE_IP
-    kubectl("-n", "kourier-system", "patch", "service", "kourier", "--subresource=status", "--type=merge", "-p", status)
+    status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": NODE_IP}]}}})
+    patch = ("patch", "service", "kourier", "--subresource=status", "--type=merge", "-p", status)
+    kubectl("-n", "kourier-system", *patch)
     _INSTALLED.touch()
     clock.say("Knative and Kourier applied")
 

@@ -64,9 +64,9 @@ def make_root_files() -> Path:
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print("making the Debian root file system (once, about a minute)", flush=True)
-    (LOGS / "debootstrap.log").write_text(
-        run("debootstrap", "--variant=minbase", f"--include={','.join(DEBIAN_BASE_PACKAGES)}", DEBIAN_SUITE, str(partial))
-    )
+    packages = ",".join(DEBIAN_BASE_PACKAGES)
+    said = run("debootstrap", "--variant=minbase", f"--include={packages}", DEBIAN_SUITE, str(partial))
+    (LOGS / "debootstrap.log").write_text(said)
     _trim(partial)
     partial.rename(ROOT_FILES)
     print(f"made the Debian root file system in {time.monotonic() - started:.0f} s", flush=True)

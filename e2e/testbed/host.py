@@ -103,9 +103,7 @@ def namespaces() -> list[str]:
 def tables() -> list[tuple[str, str]]:
     """nftables tables that kube-proxy and the CNI plug-ins made, as (family, name)."""
     listed = json.loads(run("nft", "-j", "list", "tables", check=False) or '{"nftables": []}')
-    present = [
-        (entry["table"]["family"], entry["table"]["name"]) for entry in listed["nftables"] if "table" in entry
-    ]
+    present = [(entry["table"]["family"], entry["table"]["name"]) for entry in listed["nftables"] if "table" in entry]
     return [table for table in present if table[1] == "kube-proxy" or _is_left_by_cni(table)]
 
 

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _OCI = "application/vnd.oci.image"
 
@@ -147,8 +147,7 @@ def archive(images: Sequence[Image], out: IO[bytes], without: Iterable[str] = ()
     with tarfile.open(fileobj=out, mode="w|") as tar:
         _add_bytes(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         manifests = [
-            _descriptor(image.manifest, "manifest.v1+json")
-            | {"annotations": {"io.containerd.image.name": image.name}}
+            _descriptor(image.manifest, "manifest.v1+json") | {"annotations": {"io.containerd.image.name": image.name}}
             for image in images
         ]
         _add_bytes(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())
@@ -163,14 +162,15 @@ def _descriptor(blob: Blob, kind: str) -> dict[str, object]:
     return {"mediaType": f"{_OCI}.{kind}", "digest": blob.digest, "size": blob.size_bytes}
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A write-only file that hashes what goes through."""
 
     def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
         self._file = file
         self.sha256 = hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         self.sha256.update(data)
         return self._file.write(data)
 

@@ -46,9 +46,7 @@ CERTIFICATES = (
             f"IP:{NODE_IP}",
         ),
     ),
-    Certificate(
-        name="kubelet-server", common_name=NODE_NAME, alternative_names=(f"IP:{NODE_IP}", f"DNS:{NODE_NAME}")
-    ),
+    Certificate(name="kubelet-server", common_name=NODE_NAME, alternative_names=(f"IP:{NODE_IP}", f"DNS:{NODE_NAME}")),
     Certificate(name="apiserver-kubelet-client", common_name="kube-apiserver", organisation="system:masters"),
     Certificate(name="admin", common_name="admin", organisation="system:masters"),
     Certificate(name="controller-manager", common_name="system:kube-controller-manager"),

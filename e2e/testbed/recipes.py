@@ -78,7 +78,9 @@ _WEBHOOK = (ROOT / "webhooks" / "hasgpu_webhook", "hasgpu_webhook")
 def _node() -> Sequence[Blob]:
     """Agent and MPS entry point, and the libraries that the agent mounts into GPU containers."""
     libraries = [
-        File(source=file, target=f"/opt/hasgpu/lib/{file.name}") for file in sorted(_SHIM.glob("*.so*")) if file.is_file()
+        File(source=file, target=f"/opt/hasgpu/lib/{file.name}")
+        for file in sorted(_SHIM.glob("*.so*"))
+        if file.is_file()
     ]
     programs = [
         File(source=_SHIM / name, target=f"/opt/hasgpu/bin/{name}")

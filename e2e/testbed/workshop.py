@@ -119,7 +119,11 @@ def files_layer(*entries: Entry) -> Blob:
 def static_layer(program: Path, target: str) -> Blob:
     """A static program with the two folders that any program may expect."""
     key = f"static {program} {program.stat().st_mtime_ns} {program.stat().st_size} {target}"
-    entries = [Folder(target="/tmp", mode=0o1777), Folder(target="/etc"), File(source=program, target=target)]
+    entries: list[Entry] = [
+        Folder(target="/tmp", mode=0o1777),
+        Folder(target="/etc"),
+        File(source=program, target=target),
+    ]
     return cached(key, lambda: store.layer(entries))
 
 
