@@ -160,3 +160,11 @@ def test_the_linear_ring_agrees_with_a_plain_list(reports: list[tuple[int, int]]
 def test_whole_powers_are_exact_to_the_last_bits(base: float, exponent: int) -> None:
     want = Fraction(base) ** exponent
     assert math.isclose(int_power(base, exponent), float(want), rel_tol=1e-13, abs_tol=5e-324)
+
+
+def test_a_report_as_late_as_the_last_write_counts_after_a_resize_in_silence() -> None:
+    window = LinearWindow(6)
+    window.record(100, 4.0)
+    window.resize(12, 110)
+    window.record(100, 2.0)
+    assert window.average(105) == round(2.0 / 7, 6)

@@ -70,7 +70,7 @@ class LinearWindow:
         if silence_s >= self.window_s and silence_s > 0:
             return 0.0
         size = len(self._buckets)
-        written = (self._last_write - self._first_write) // self._granularity_s + 1
+        written = (self._last_write - self._first_write) / self._granularity_s + 1  # infinite after a resize while silent
         if silence_s <= 0:
             return _rounded(self._total / min(written, size))
         rest, last = self._total, int(self._last_write) // self._granularity_s
