@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from .compare import Oracle, first_difference, minimised
 from .scripts import random_script
@@ -35,7 +35,7 @@ def main(seed: int, steps: int) -> None:
         difference = first_difference(random_script(f"{seed}/{done}", SCRIPT_STEPS), oracle)
         if difference:
             least = minimised(difference, oracle)
-            click.echo(json.dumps(least.script.as_dict(), indent=1))
+            click.echo(msgspec.json.format(msgspec.json.encode(least.script), indent=1))
             click.echo(f"step {least.step}: ours {least.ours}\n          Knative's {least.upstream}")
             sys.exit(1)
         done += SCRIPT_STEPS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from hasgpu.decision.kpa import KpaScaler
 from hasgpu.decision.load_windows import LoadWindows
 from hasgpu.model.decider import Aggregation, DeciderSpec, ScalingMetric
@@ -35,16 +35,16 @@ class Oracle:
     """Knative's algorithm as a child process: one JSON line in, one out."""
 
     def __init__(self, binary: Path) -> None:
-        self._process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def answer(self, script: Script) -> dict[str, Any]:
         """What upstream decides; raises RuntimeError if it refuses the script."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(script.as_dict()) + "\n")
+        self._process.stdin.write(msgspec.json.encode(script) + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        answer = cast("dict[str, Any]", json.loads(line)) if line else {"Error": "the oracle ended"}
+        answer = msgspec.json.decode(line, type=dict[str, Any]) if line else {"Error": "the oracle ended"}
         if answer.get("Error"):
             raise RuntimeError(f"oracle: {answer['Error']}")
         return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 SECOND_NS = 1_000_000_000
 
@@ -57,10 +57,6 @@ class Script:
     ReadyFirst: int
     AnchorNs: int
     Steps: tuple[Step, ...]
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 def random_script(seed: str, steps: int) -> Script:
