@@ -120,7 +120,7 @@ def test_a_rest_below_five_percent_is_no_slice() -> None:
 def test_a_row_that_does_not_fit_the_gpu_is_not_admitted() -> None:
     first = lay(claim("a", 50, row=0, sm=60)).schedule
     table = lay(claim("a", 50, row=0, sm=60), claim("b", 50, row=1, sm=50), applied=first)
-    assert quotas(table) == {"a": 50, "b": 0}
+    assert quotas(table) == {"a": 50}
     assert table.schedule.rows == ((0, 60, "slots"),)
     assert "does not fit" in table.objections[0].why
 
@@ -129,6 +129,18 @@ def test_a_pod_with_another_share_than_its_row_does_not_run() -> None:
     first = lay(claim("a", 50, sm=60)).schedule
     table = lay(claim("a", 50, sm=60), claim("b", 50, sm=40), applied=first)
     assert quotas(table) == {"a": 50, "b": 0}
+
+
+def test_more_pods_than_a_page_holds_leave_the_last_comers_out() -> None:
+    table = lay(*(claim(f"p{number:03}", 0) for number in range(70)))
+    assert len(table.schedule.entries) == 64
+    assert {objection.pod_uid for objection in table.objections} == {f"p{number:03}" for number in range(64, 70)}
+
+
+def test_a_row_number_beyond_the_page_is_not_admitted() -> None:
+    table = lay(claim("a", 50, row=64))
+    assert table.schedule.entries == ()
+    assert table.objections[0].why == "rows are 0..63"
 
 
 def test_a_row_is_free_for_another_share_once_its_last_pod_left() -> None:
@@ -193,11 +205,12 @@ def test_no_sequence_of_ledgers_ever_lays_more_than_there_is(
         table = lay(*claims, applied=applied, window_ns=window_ns)
         check(table, window_ns)
         laid = quotas(table)
-        assert set(laid) == {item.pod_uid for item in claims}
+        rows = {row for row, _, _ in table.schedule.rows}
+        assert set(laid) == {item.pod_uid for item in claims if item.slice.row in rows}
         refused = {objection.pod_uid for objection in table.objections}
         for item in claims:
-            assert laid[item.pod_uid] <= item.slice.time_quota.percent
-            assert laid[item.pod_uid] == item.slice.time_quota.percent or item.pod_uid in refused
+            assert laid.get(item.pod_uid, 0) <= item.slice.time_quota.percent
+            assert laid.get(item.pod_uid) == item.slice.time_quota.percent or item.pod_uid in refused
         applied = table.schedule
 
 

@@ -19,8 +19,10 @@ from hasgpu.model.schedule import GpuSchedule, RowPolicy, ScheduleEntry, Slot
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 
 MIN_SLOT_NS = 5_000_000
+# What a schedule page can hold; an MPS daemon serves at most 60 clients.
 MAX_SLOTS = 4
-"""Slots an entry of a schedule page can hold."""
+MAX_ROWS = 64
+MAX_PODS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +66,15 @@ def to_timetable(
     applied: GpuSchedule | None,
     policies: Mapping[int, RowPolicy] | None = None,
 ) -> Timetable:
-    """The next table of a GPU. A pod without a claim leaves; the order of those that stay never changes."""
+    """The next table of a GPU. A pod without a claim leaves, one whose row has no room is not in it at all.
+
+    The order of those that stay never changes.
+    """
     before = {entry.pod_uid: entry for entry in applied.entries} if applied else {}
     rank = {uid: position for position, uid in enumerate(before)}
     ordered = sorted(claims, key=lambda claim: (rank.get(claim.pod_uid, len(rank)), claim.slice.row, claim.pod_uid))
-    objections: list[Objection] = []
+    objections = [_objection(claim, 0, f"a GPU holds {MAX_PODS} pods") for claim in ordered[MAX_PODS:]]
+    ordered = ordered[:MAX_PODS]
     sm_of_row = _admit_rows(ordered, before, applied, objections)
     quotas: dict[str, int] = {}
     for row in sm_of_row:
@@ -76,7 +82,6 @@ def to_timetable(
         quotas |= _share_row(members, before, sm_of_row[row], objections)
     laid = [(claim, quotas.get(claim.pod_uid, 0)) for claim in ordered]
     entries = [entry for row in sm_of_row for entry in _lay_row(row, window_ns, laid)]
-    entries += [_entry(claim, 0, 1, ()) for claim in ordered if claim.slice.row not in sm_of_row]
     entries.sort(key=lambda entry: (rank.get(entry.pod_uid, len(rank)), entry.row, entry.pod_uid))
     policy = policies or {}
     schedule = GpuSchedule(
@@ -102,7 +107,9 @@ def _admit_rows(
         row, sm = claim.slice.row, claim.slice.sm_partition.percent
         if row in admitted:
             continue
-        if sum(admitted.values()) + sm <= 100:
+        if row >= MAX_ROWS:
+            objections.append(_objection(claim, 0, f"rows are 0..{MAX_ROWS - 1}"))
+        elif sum(admitted.values()) + sm <= 100:
             admitted[row] = sm
         else:
             why = f"rows hold {sum(admitted.values())}% of the SMs, row {row} with {sm}% does not fit"
