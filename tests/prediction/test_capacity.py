@@ -1,0 +1,80 @@
+"""Capacity against exact serving of a row, and its monotone shape."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hasgpu.prediction.capacity import CapacityTerms, capacity_table
+from hasgpu.prediction.surface import NEAR_SPREAD, Surface, surface_of_work
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .row import served_latencies_s
+
+TERMS = CapacityTerms(slo_latency_s=0.2, percentile=95.0, batch_size=1, overhead_s=0.0, window_s=0.040)
+
+
+def surface(work_s: float) -> Surface:
+    """A model whose careful work at every share is exactly ``work_s``."""
+    return surface_of_work(1, 5, work_s / (1.0 + NEAR_SPREAD))
+
+
+@pytest.mark.parametrize(
+    ("work_ms", "percent", "slo_ms"),
+    [(18.5, 77, 82), (77.0, 96, 410), (17.7, 41, 220), (20.5, 33, 162), (3.3, 20, 58), (36.2, 40, 458), (4.7, 12, 154)],
+)
+def test_at_capacity_the_percentile_meets_the_slo_and_hardly_more(work_ms: float, percent: int, slo_ms: float) -> None:
+    terms = dataclasses.replace(TERMS, slo_latency_s=slo_ms / 1e3)
+    rate = capacity_table(surface(work_ms / 1e3), terms).rate(5, percent)
+    served = served_latencies_s(rate, work_ms / 1e3, percent / 100.0, 0.040, requests=8000, seed=7)
+    assert 0.8 <= float(np.percentile(served, 95)) / (slo_ms / 1e3) <= 1.1
+
+
+def test_a_request_that_cannot_be_in_time_has_no_capacity() -> None:
+    table = capacity_table(surface(0.150), TERMS)
+    assert table.rate(5, 30) == 0.0
+    assert table.rate(5, 100) > 0.0
+
+
+def test_an_overhead_beyond_the_slo_leaves_nothing() -> None:
+    table = capacity_table(surface(0.010), dataclasses.replace(TERMS, overhead_s=0.25))
+    assert max(max(line) for line in table.requests_per_s) == 0.0
+
+
+def test_batching_serves_more_where_a_batch_is_cheaper_than_its_requests() -> None:
+    cheap = Surface(
+        batches=(1, 8),
+        over_sm=(surface_of_work(1, 100, 0.010).over_sm[0], surface_of_work(8, 100, 0.020).over_sm[0]),
+        over_quota=None,
+    )
+    alone = capacity_table(cheap, TERMS).rate(100, 100)
+    batched = capacity_table(cheap, dataclasses.replace(TERMS, batch_size=8)).rate(100, 100)
+    assert batched > 2 * alone
+
+
+def test_under_the_launch_gate_a_gpu_bound_model_keeps_its_rate_at_half_the_quota() -> None:
+    bound = Surface(batches=(1,), over_sm=surface_of_work(1, 5, 0.040).over_sm, over_quota=None)
+    table = capacity_table(bound, dataclasses.replace(TERMS, gate="launch"))
+    assert table.rate(5, 100) > 0.9 * table.rate(100, 100)
+
+
+def test_an_explicit_share_gets_a_line_of_its_own() -> None:
+    table = capacity_table(surface_of_work(1, 100, 0.020), TERMS, extra_sm_percents=(33,))
+    assert table.rate(33, 100) > table.rate(30, 100)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    work_s=st.floats(0.001, 0.3),
+    slo_s=st.floats(0.02, 2.0),
+    percentile=st.sampled_from([50.0, 95.0, 99.9]),
+    batch=st.sampled_from([1, 3, 8]),
+)
+def test_capacity_never_falls_with_sm_or_quota(work_s: float, slo_s: float, percentile: float, batch: int) -> None:
+    terms = dataclasses.replace(TERMS, slo_latency_s=slo_s, percentile=percentile, batch_size=batch)
+    grid = np.array(capacity_table(surface_of_work(1, 30, work_s), terms).requests_per_s)
+    assert np.all(grid >= 0.0)
+    assert np.all(np.diff(grid, axis=0) >= 0.0)
+    assert np.all(np.diff(grid, axis=1) >= 0.0)
