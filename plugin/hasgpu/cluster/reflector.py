@@ -185,6 +185,8 @@ class Reflector(Generic[T]):
         stream = self._session.stream(self._path, query, read_timeout_s=self._read_timeout_s)
         with self._lock:
             self._stream = stream
+            if self._stopping.is_set():
+                stream.close()
         with stream:
             for line in stream:
                 if self._stopping.is_set():
