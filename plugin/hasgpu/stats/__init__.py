@@ -1,1 +1,1 @@
-"""Adapter: Knative's stat wire (websocket in, queue-proxy and agent scrape)."""
+"""Adapter stats: Knative's stat wire and the node agents' reports. Owns sockets; knows no cluster, decides nothing."""

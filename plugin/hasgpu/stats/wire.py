@@ -1,0 +1,79 @@
+"""Adapter stats: frames of Knative's stat wire to nouns and back. Knows no socket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from hasgpu.model.keys import RevisionKey
+from hasgpu.model.load import StatMessage
+
+from .stat_pb2 import Stat, WireStatMessages
+
+
+class WireError(ValueError):
+    """Bytes that are no stat message."""
+
+
+def decode_frame(frame: bytes) -> list[StatMessage]:
+    """The messages of one websocket frame; those without a stat, a key or with a number that is none are skipped."""
+    try:
+        wire = WireStatMessages.FromString(frame)
+    except DecodeError as error:
+        raise WireError(f"not a WireStatMessages frame of {len(frame)} bytes: {error}") from error
+    return [
+        _message(RevisionKey(each.namespace, each.name), each.stat)
+        for each in wire.messages
+        if each.HasField("stat") and each.namespace and each.name and _finite(each.stat)
+    ]
+
+
+def encode_frame(messages: Iterable[StatMessage]) -> bytes:
+    """One frame of the messages, for another replica."""
+    wire = WireStatMessages()
+    for message in messages:
+        each = wire.messages.add(namespace=message.key.namespace, name=message.key.name)
+        each.stat.pod_name = message.pod_name
+        each.stat.average_concurrent_requests = message.average_concurrent_requests
+        each.stat.average_proxied_concurrent_requests = message.average_proxied_concurrent_requests
+        each.stat.request_count = message.request_count
+        each.stat.proxied_request_count = message.proxied_request_count
+        each.stat.process_uptime = message.process_uptime_s
+        each.stat.timestamp = int(message.timestamp_s)
+    return wire.SerializeToString()
+
+
+def decode_stat(key: RevisionKey, body: bytes) -> StatMessage:
+    """The one Stat that a queue-proxy answers a scrape with."""
+    try:
+        stat = Stat.FromString(body)
+    except DecodeError as error:
+        raise WireError(f"not a Stat of {len(body)} bytes: {error}") from error
+    if not _finite(stat):
+        raise WireError(f"a Stat of pod {stat.pod_name!r} with a number that is none")
+    return _message(key, stat)
+
+
+def _message(key: RevisionKey, stat: Stat) -> StatMessage:
+    return StatMessage(
+        key=key,
+        pod_name=stat.pod_name,
+        average_concurrent_requests=stat.average_concurrent_requests,
+        average_proxied_concurrent_requests=stat.average_proxied_concurrent_requests,
+        request_count=stat.request_count,
+        proxied_request_count=stat.proxied_request_count,
+        process_uptime_s=stat.process_uptime,
+        timestamp_s=float(stat.timestamp),
+    )
+
+
+def _finite(stat: Stat) -> bool:
+    """A sum is finite only where all its parts are: one NaN would poison a whole window."""
+    return math.isfinite(
+        stat.average_concurrent_requests
+        + stat.average_proxied_concurrent_requests
+        + stat.request_count
+        + stat.proxied_request_count
+    )
