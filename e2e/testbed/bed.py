@@ -17,6 +17,7 @@ from e2e.testbed.addresses import DNS_IP, INGRESS_URL, NODE_IP, NODE_NAME
 from e2e.testbed.image import Image
 from e2e.testbed.kubectl import apply, kubectl, wait
 from e2e.testbed.paths import (
+    AGENT_STATE,
     BED,
     CONTAINERD_ROOT,
     EMULATED_GPU_STATE,
@@ -53,6 +54,7 @@ _INSTALLED = STATE / "knative-installed"
 _PLACES = (
     KUBELET_ROOT,
     EMULATED_GPU_STATE,
+    AGENT_STATE,
     Path("/run/containerd/runc/k8s.io"),
     Path("/var/lib/cni/results"),
     Path("/var/log/containers"),
@@ -83,11 +85,12 @@ class Clock:
 
 
 def build() -> None:
-    """Everything that needs only be made once: packages, programs, images."""
+    """Everything that needs only be made once: packages, programs, images and their import."""
     debian.install_packages()
     toolchain.build()
-    for recipe in SYSTEM:
-        recipe.make()
+    images = [recipe.make() for recipe in SYSTEM]
+    _claim()
+    containerd.preload(images)
 
 
 def make_images(recipes: tuple[Recipe, ...], only: tuple[str, ...] = ()) -> tuple[list[Image], dict[str, str]]:
@@ -110,7 +113,6 @@ def up() -> None:
         raise CommandError("the test bed makes containers and network devices: run it as root")
     build()
     clock = Clock()
-    _claim()
     if not any(process.running(name) for name in PROGRAMS):
         _clear_remains(clock)
     _refuse_foreign_ports()
@@ -161,9 +163,8 @@ def _clear_remains(clock: Clock) -> None:
 
 
 def _load_system_images(clock: Clock) -> None:
-    images = [recipe.make() for recipe in SYSTEM]
     containerd.start()
-    loaded = containerd.load(images)
+    loaded = containerd.load([recipe.make() for recipe in SYSTEM])
     clock.say(f"containerd ready, {len(loaded)} images imported")
 
 

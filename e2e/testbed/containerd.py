@@ -9,7 +9,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from e2e.testbed import process
 from e2e.testbed.addresses import POD_BRIDGE, POD_NETWORK
@@ -59,10 +60,31 @@ def start() -> None:
     CONFIG.mkdir(parents=True, exist_ok=True)
     _write_cni()
     if CONTAINERD_ROOT.exists():
-        _serve("containerd-clearing", disabled='disabled_plugins = ["io.containerd.grpc.v1.cri"]')
-        _clear()
-        process.stop("containerd-clearing")
+        with _without_pods():
+            _clear()
     _serve("containerd", disabled="")
+
+
+def preload(images: Sequence[Image]) -> None:
+    """Import images while no cluster runs, so that starting one need not."""
+    note = CONTAINERD_ROOT / "preloaded"
+    wanted = "\n".join(image.manifest.digest for image in images)
+    if process.running("containerd") or (note.exists() and note.read_text() == wanted):
+        return
+    with _without_pods():
+        load(images)
+    note.write_text(wanted)
+
+
+@contextmanager
+def _without_pods() -> Iterator[None]:
+    """containerd without the CRI plug-in, which would take every container in the books for a pod of its own."""
+    CONFIG.mkdir(parents=True, exist_ok=True)
+    _serve("containerd-alone", disabled='disabled_plugins = ["io.containerd.grpc.v1.cri"]')
+    try:
+        yield
+    finally:
+        process.stop("containerd-alone")
 
 
 def _serve(name: str, *, disabled: str) -> None:
@@ -77,7 +99,7 @@ def _serve(name: str, *, disabled: str) -> None:
 
 
 def _clear() -> None:
-    """Forget containers of a cluster that is gone. Without the CRI plug-in, which would take them for its own."""
+    """Forget containers of a cluster that is gone."""
     for container in run(*_CTR, "containers", "list", "--quiet").split():
         run(*_CTR, "containers", "delete", container, check=False)
     shutil.rmtree(CONTAINERD_ROOT / "io.containerd.grpc.v1.cri", ignore_errors=True)
@@ -109,7 +131,7 @@ def held() -> dict[str, str]:
     return found
 
 
-def load(images: Iterable[Image]) -> list[str]:
+def load(images: Sequence[Image]) -> list[str]:
     """Import the images that containerd lacks or has in another version; their names."""
     present = held()
     wanted = [image for image in images if present.get(image.name) != image.manifest.digest]

@@ -16,7 +16,7 @@ from e2e.testbed.addresses import (
     POD_RANGE,
     SERVICE_RANGE,
 )
-from e2e.testbed.paths import BED, EMULATED_GPU_STATE, KUBELET_ROOT, RUN, STATE
+from e2e.testbed.paths import AGENT_STATE, BED, EMULATED_GPU_STATE, KUBELET_ROOT, RUN, STATE
 from e2e.testbed.shell import run, succeeds
 
 _SETTINGS = {
@@ -45,10 +45,11 @@ def prepare() -> None:
         run("mount", "--bind", str(folder), str(KUBELET_ROOT))
     # `/` is private here: only a mount of its own can be shared, and CSI drivers in pods need it shared.
     run("mount", "--make-rshared", str(KUBELET_ROOT))
-    if not is_mount(EMULATED_GPU_STATE):
-        EMULATED_GPU_STATE.mkdir(parents=True, exist_ok=True)
-        run("mount", "-t", "tmpfs", "-o", "mode=0755", "hasgpu-emulated", str(EMULATED_GPU_STATE))
-    run("mount", "--make-rshared", str(EMULATED_GPU_STATE))
+    for folder in (EMULATED_GPU_STATE, AGENT_STATE):
+        if not is_mount(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            run("mount", "-t", "tmpfs", "-o", "mode=0755", folder.name, str(folder))
+        run("mount", "--make-rshared", str(folder))
 
 
 def restore_kernel() -> None:
@@ -75,7 +76,8 @@ def _set_kernel() -> None:
 
 def mounts() -> list[str]:
     """Mount points of the bed, innermost first."""
-    roots = tuple(f"{root}" for root in (STATE, RUN, KUBELET_ROOT, EMULATED_GPU_STATE, "/run/netns/cni-"))
+    folders = (STATE, RUN, KUBELET_ROOT, EMULATED_GPU_STATE, AGENT_STATE, "/run/netns/cni-")
+    roots = tuple(str(folder) for folder in folders)
     points = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]
     return [point for point in reversed(points) if _is_below(point, roots)]
 

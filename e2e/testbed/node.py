@@ -73,9 +73,9 @@ def proxy_config() -> dict[str, object]:
 def start() -> None:
     CONFIG.mkdir(parents=True, exist_ok=True)
     (LOGS / "pods").mkdir(parents=True, exist_ok=True)
-    (CONFIG / "resolv.conf").write_text(f"nameserver {DNS_IP}\n")
-    (CONFIG / "kubelet.yaml").write_text(yaml.safe_dump(kubelet_config()))
-    (CONFIG / "kube-proxy.yaml").write_text(yaml.safe_dump(proxy_config()))
+    _write("resolv.conf", f"nameserver {DNS_IP}\n")
+    _write("kubelet.yaml", yaml.safe_dump(kubelet_config()))
+    _write("kube-proxy.yaml", yaml.safe_dump(proxy_config()))
     process.start(
         "kubelet",
         [
@@ -89,3 +89,10 @@ def start() -> None:
         ],
     )
     process.start("kube-proxy", [f"{BIN}/kube-proxy", f"--config={CONFIG}/kube-proxy.yaml"])
+
+
+def _write(name: str, content: str) -> None:
+    """Only when it differs: kube-proxy ends as soon as its configuration file is written to."""
+    file = CONFIG / name
+    if not file.exists() or file.read_text() != content:
+        file.write_text(content)

@@ -35,5 +35,8 @@ KUBELET_ROOT = Path("/var/lib/kubelet")
 
 EMULATED_GPU = ROOT / "e2e" / "emulated_gpu"
 EMULATED_GPU_STATE = Path("/run/hasgpu-emulated")
+AGENT_STATE = Path("/run/hasgpu")
+"""The node agent's folder. The bed only mounts it shared, as /run is on a machine that systemd started."""
+
 GO_GROUPS = Path(__file__).resolve().parent / "go"
 CONSTRAINTS = Path(__file__).resolve().parent / "constraints.txt"

@@ -75,7 +75,7 @@ def inside_cgroups(name: str) -> list[int]:
             lines = Path(f"/proc/{number}/cgroup").read_text().splitlines()
         except OSError:
             continue
-        if any(line.split(":", 2)[2].split("/")[1:2] == [name] for line in lines):
+        if any(line.split(":", 2)[2].split("/")[1:2] == [name] for line in lines) and _is_alive(number):
             members.add(number)
     return sorted(members)
 

@@ -142,9 +142,9 @@ PRODUCT = (
     ),
     Recipe(
         name="hasgpu-sidecar",
-        layers=lambda: [workshop.static_layer(_SHIM / "hasgpu-sidecar", "/hasgpu-sidecar")],
-        entrypoint=("/hasgpu-sidecar",),
-        needs=(_SHIM / "hasgpu-sidecar",),
+        layers=lambda: [workshop.static_layer(_SHIM / "hasgpu-mps-sidecar", "/hasgpu-mps-sidecar")],
+        entrypoint=("/hasgpu-mps-sidecar",),
+        needs=(_SHIM / "hasgpu-mps-sidecar",),
     ),
     Recipe(
         name="inference",
