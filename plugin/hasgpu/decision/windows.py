@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from hasgpu.model.go_values import round_half_away
+
 BUCKET_S = 1
 _NEVER = -math.inf
 _LEAST_WEIGHT = 0.2
@@ -70,7 +72,9 @@ class LinearWindow:
         if silence_s >= self.window_s and silence_s > 0:
             return 0.0
         size = len(self._buckets)
-        written = (self._last_write - self._first_write) / self._granularity_s + 1  # infinite after a resize while silent
+        written = (
+            self._last_write - self._first_write
+        ) / self._granularity_s + 1  # infinite after a resize while silent
         if silence_s <= 0:
             return _rounded(self._total / min(written, size))
         rest, last = self._total, int(self._last_write) // self._granularity_s
@@ -156,9 +160,5 @@ def int_power(base: float, exponent: int) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Six decimals, halves away from zero as in Go; ``round`` would take halves to the even neighbour."""
-    scaled = value * 1e6
-    whole = math.floor(abs(scaled))
-    if abs(scaled) - whole >= 0.5:
-        whole += 1
-    return math.copysign(whole, scaled) / 1e6
+    """Six decimals."""
+    return round_half_away(value * 1e6) / 1e6
