@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from e2e.testbed import bed, selftest
+from e2e.testbed import bed, gpus, selftest
 from e2e.testbed.kubectl import kubectl
 from e2e.testbed.paths import LOGS
 from e2e.testbed.shell import CommandError
@@ -16,7 +16,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m e2e.testbed", description=bed.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("build", help="packages, Go programs and system images; cached")
-    verbs.add_parser("up", help="start what is missing, until a Knative service can be made")
+    up = verbs.add_parser("up", help="start what is missing, until a Knative service can be made")
+    up.add_argument("--gpus", type=int, default=gpus.COUNT, help="emulated GPUs of a new bed (%(default)s)")
     verbs.add_parser("down", help="remove every process, mount, device and cgroup of the bed")
     verbs.add_parser("status", help="programs, nodes and pods; exit 0 when all programs run")
     logs = verbs.add_parser("logs", help="the last lines of each program's log, or of one program or pod")
@@ -37,8 +38,8 @@ def _build(_: argparse.Namespace) -> int:
     return 0
 
 
-def _up(_: argparse.Namespace) -> int:
-    bed.up()
+def _up(arguments: argparse.Namespace) -> int:
+    bed.up(arguments.gpus)
     return 0
 
 

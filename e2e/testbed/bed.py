@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from e2e.testbed import containerd, controlplane, debian, host, knative, node, pki, process, toolchain
+from e2e.testbed import containerd, controlplane, debian, gpus, host, knative, node, pki, process, toolchain
 from e2e.testbed.addresses import DNS_IP, INGRESS_URL, NODE_IP, NODE_NAME
 from e2e.testbed.image import Image
 from e2e.testbed.kubectl import apply, kubectl, wait
@@ -88,6 +88,7 @@ def build() -> None:
     """Everything that needs only be made once: packages, programs, images and their import."""
     debian.install_packages()
     toolchain.build()
+    gpus.build()
     images = [recipe.make() for recipe in SYSTEM]
     _claim()
     containerd.preload(images)
@@ -99,15 +100,14 @@ def make_images(recipes: tuple[Recipe, ...], only: tuple[str, ...] = ()) -> tupl
     for recipe in recipes:
         if only and recipe.name not in only:
             continue
-        missing = recipe.missing()
-        if missing:
-            refused[recipe.name] = "needs " + ", ".join(str(path.relative_to(ROOT)) for path in missing)
-        else:
+        try:
             made.append(recipe.make())
+        except CommandError as trouble:
+            refused[recipe.name] = str(trouble)
     return made, refused
 
 
-def up() -> None:
+def up(gpu_count: int = gpus.COUNT) -> None:
     """From built to a cluster that serves ksvcs. Called again, it starts what is missing and changes nothing else."""
     if os.geteuid() != 0:
         raise CommandError("the test bed makes containers and network devices: run it as root")
@@ -117,6 +117,7 @@ def up() -> None:
         _clear_remains(clock)
     _refuse_foreign_ports()
     host.prepare()
+    gpus.create(gpu_count)
     pki.make()
     controlplane.start_etcd()
     controlplane.start_apiserver()

@@ -136,8 +136,11 @@ def load(images: Sequence[Image]) -> list[str]:
     present = held()
     wanted = [image for image in images if present.get(image.name) != image.manifest.digest]
     if wanted:
-        stored = set(run(*_CTR, "content", "list", "--quiet").split())
-        _import(wanted, without=stored)
+        try:
+            _import(wanted, without=set(run(*_CTR, "content", "list", "--quiet").split()))
+        except CommandError:
+            # containerd collects unused content at any time, also between the list and the import.
+            _import(wanted, without=set())
     return [image.name for image in wanted]
 
 

@@ -118,10 +118,9 @@ class Store:
         entrypoint: Sequence[str] = (),
         environment: Sequence[str] = (),
         user: str = "",
-        workdir: str = "/",
     ) -> Image:
         """Bind layers to a name. Uncompressed: so a layer's digest is its diff id too, and importing is a copy."""
-        settings = {"Entrypoint": [*entrypoint], "Env": [*environment], "User": user, "WorkingDir": workdir}
+        settings = {"Entrypoint": [*entrypoint], "Env": [*environment], "User": user}
         config = self.json(
             {
                 "architecture": "amd64",

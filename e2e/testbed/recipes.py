@@ -9,10 +9,11 @@ from pathlib import Path
 from e2e.testbed import workshop
 from e2e.testbed.image import Blob, File, Folder, Image, Text
 from e2e.testbed.paths import BIN, CACHE, ROOT
-from e2e.testbed.shell import run
+from e2e.testbed.shell import CommandError, run
 
 _NOBODY = "65532:65532"
-_SHIM = ROOT / "plugin" / "shim" / "build"
+_SHIM_SOURCES = ROOT / "plugin" / "shim"
+_SHIM = _SHIM_SOURCES / "build"
 _INFERENCE = ROOT / "e2e" / "functions" / "inference"
 _PYTHON = ("PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PATH=/usr/local/bin:/usr/bin:/bin")
 
@@ -26,21 +27,23 @@ class Recipe:
     entrypoint: tuple[str, ...]
     needs: tuple[Path, ...] = ()
     """Files that other parts build; without them the image is not made."""
+    makefile: Path | None = None
+    """A folder whose `make` brings those files up to date."""
     user: str = _NOBODY
     environment: tuple[str, ...] = ("PATH=/usr/local/bin:/usr/bin:/bin",)
-    workdir: str = "/"
-
-    def missing(self) -> list[Path]:
-        return [path for path in self.needs if not path.exists()]
 
     def make(self) -> Image:
+        """The image; CommandError where what it needs does not compile or is not there."""
+        if self.makefile:
+            run("make", "--silent", "-C", str(self.makefile))
+        if missing := [str(path.relative_to(ROOT)) for path in self.needs if not path.exists()]:
+            raise CommandError(f"needs {', '.join(missing)}")
         return workshop.store.image(
             f"hasgpu.local/{self.name}:1",
             self.layers(),
             entrypoint=self.entrypoint,
             environment=self.environment,
             user=self.user,
-            workdir=self.workdir,
         )
 
 
@@ -136,7 +139,8 @@ PRODUCT = (
         name="hasgpu-node",
         layers=_node,
         entrypoint=("python3", "-m", "hasgpu.nodeagent"),
-        needs=(_SHIM / "libcuda.so.1", _SHIM / "libnvidia-ml.so.1"),
+        needs=(_SHIM / "libcuda.so.1",),
+        makefile=_SHIM_SOURCES,
         user="0:0",
         environment=_PYTHON,
     ),
@@ -145,6 +149,7 @@ PRODUCT = (
         layers=lambda: [workshop.static_layer(_SHIM / "hasgpu-mps-sidecar", "/hasgpu-mps-sidecar")],
         entrypoint=("/hasgpu-mps-sidecar",),
         needs=(_SHIM / "hasgpu-mps-sidecar",),
+        makefile=_SHIM_SOURCES,
     ),
     Recipe(
         name="inference",
