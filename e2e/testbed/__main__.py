@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from e2e.testbed import bed, gpus, selftest
 from e2e.testbed.kubectl import kubectl
-from e2e.testbed.paths import LOGS
+from e2e.testbed.paths import BED, LOGS
 from e2e.testbed.shell import CommandError
 
 
@@ -27,10 +30,22 @@ def main() -> int:
     verbs.add_parser("selftest", help="up, first answer, up again, kill -9 midway, down, nothing left")
     arguments = parser.parse_args()
     try:
-        return _VERBS[arguments.verb](arguments)
+        if arguments.verb in ("status", "logs"):
+            return _VERBS[arguments.verb](arguments)
+        with _alone():
+            return _VERBS[arguments.verb](arguments)
     except CommandError as trouble:
         print(f"testbed: {trouble}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One change to the bed at a time; the next one waits."""
+    BED.mkdir(exist_ok=True)
+    with (BED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _build(_: argparse.Namespace) -> int:

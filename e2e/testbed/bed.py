@@ -146,6 +146,8 @@ def up(gpu_count: int = gpus.COUNT) -> None:
 def _claim() -> None:
     """RUN says that kubelet folders and pod cgroups here are the bed's; without it they may be a real node's."""
     if RUN.exists():
+        if others := process.owners() - {str(BED)}:
+            raise CommandError(f"the bed of {min(others)} runs on this machine: bring it down first")
         return
     foreign = [*host.cgroups(), *(KUBELET_ROOT.iterdir() if KUBELET_ROOT.exists() else ())]
     if foreign:

@@ -67,6 +67,18 @@ def marked() -> list[int]:
     return [number for number in _all() if number not in own and _is_marked(number)]
 
 
+def owners() -> set[str]:
+    """Checkouts whose beds have a process on this machine."""
+    found = set()
+    for number in marked():
+        try:
+            environment = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        found |= {entry.decode().partition("=")[2] for entry in environment if entry.startswith(MARK.encode())}
+    return found
+
+
 def inside_cgroups(name: str) -> list[int]:
     """Processes in a cgroup folder of this name, in any hierarchy."""
     members: set[int] = set()

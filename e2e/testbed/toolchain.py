@@ -83,8 +83,7 @@ def build() -> None:
         go = find_go()
         BIN.mkdir(parents=True, exist_ok=True)
         LOGS.mkdir(parents=True, exist_ok=True)
-        print(f"{group.folder}: fetching modules of {group.module} {group.version}", flush=True)
-        go.call(GO_GROUPS / group.folder, "mod", "download")
+        print(f"{group.folder}: {group.module} {group.version} (modules are fetched as needed)", flush=True)
         for name, package in group.programs.items():
             _compile(go, group, name, package)
         if group.folder in ("serving", "kourier"):
