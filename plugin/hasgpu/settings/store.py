@@ -1,0 +1,107 @@
+"""Settings: what is in force. Lives at a process's edge; the process hands in ConfigMaps as they change.
+
+Invariant: a ConfigMap that can't be used changes nothing: the last good settings stay, and the error can be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from . import autoscaler, hasgpu, knative
+from .autoscaler import AutoscalerSettings, parse_autoscaler
+from .errors import SettingsError
+from .hasgpu import HasgpuSettings, parse_hasgpu
+from .knative import (
+    DeploymentSettings,
+    LeaderElectionSettings,
+    NetworkSettings,
+    ObservabilitySettings,
+    parse_deployment,
+    parse_leader_election,
+    parse_network,
+    parse_observability,
+)
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+
+
+class Setting(Generic[S]):
+    """The settings of one ConfigMap: read ``value``, which is frozen."""
+
+    def __init__(self, parse: Callable[[Mapping[str, str]], S]) -> None:
+        self._parse = parse
+        self.value: S = parse({})
+        self.error: SettingsError | None = None
+
+    def put(self, data: Mapping[str, str]) -> bool:
+        """Takes new texts; True where the settings in force changed. A deleted ConfigMap is an empty one."""
+        try:
+            parsed = self._parse(data)
+        except SettingsError as error:
+            self.error = error
+            log.error("%s; the settings before stay in force", error)
+            return False
+        self.error = None
+        changed = parsed != self.value
+        self.value = parsed
+        return changed
+
+
+class ConfigStore:
+    """All settings of a process. ``put`` may be called from any thread; listeners run in it."""
+
+    def __init__(self, *, on_change: Callable[[str], None] | None = None) -> None:
+        self.autoscaler: Setting[AutoscalerSettings] = Setting(parse_autoscaler)
+        self.deployment: Setting[DeploymentSettings] = Setting(parse_deployment)
+        self.network: Setting[NetworkSettings] = Setting(parse_network)
+        self.leader_election: Setting[LeaderElectionSettings] = Setting(parse_leader_election)
+        self.observability: Setting[ObservabilitySettings] = Setting(parse_observability)
+        self.hasgpu: Setting[HasgpuSettings] = Setting(parse_hasgpu)
+        self._on_change = on_change or (lambda name: None)
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ConfigMaps that matter."""
+        return tuple(self._by_name())
+
+    def put(self, name: str, data: Mapping[str, str]) -> SettingsError | None:
+        """Takes a ConfigMap as it is now (empty where deleted); other ConfigMaps are ignored. Returns what is wrong."""
+        setting = self._by_name().get(name)
+        if setting is None:
+            return None
+        with self._lock:
+            changed = setting.put(data)
+        if changed:
+            log.info("%s: changed", name)
+            self._on_change(name)
+        return setting.error
+
+    def errors(self) -> tuple[SettingsError, ...]:
+        """What is wrong now."""
+        return tuple(each.error for each in self._by_name().values() if each.error is not None)
+
+    def _by_name(
+        self,
+    ) -> dict[
+        str,
+        Setting[AutoscalerSettings]
+        | Setting[DeploymentSettings]
+        | Setting[NetworkSettings]
+        | Setting[LeaderElectionSettings]
+        | Setting[ObservabilitySettings]
+        | Setting[HasgpuSettings],
+    ]:
+        return {
+            autoscaler.NAME: self.autoscaler,
+            knative.DEPLOYMENT: self.deployment,
+            knative.NETWORK: self.network,
+            knative.LEADER_ELECTION: self.leader_election,
+            knative.OBSERVABILITY: self.observability,
+            hasgpu.NAME: self.hasgpu,
+        }
