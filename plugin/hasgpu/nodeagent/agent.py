@@ -1,0 +1,178 @@
+"""The agent of one GPU node, put together: what runs, in which thread, in which order it starts and ends.
+
+Threads: the table loop (the only writer of schedule pages), the status loop (NVML, MPS, GPU objects), the pod
+reflector, gRPC, HTTPS, Xid events. Pods follow the pages; while the agent is away they go on by the last table.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from hasgpu.cluster.errors import ClusterError
+from hasgpu.cluster.events import EventRecorder, Regarding
+from hasgpu.cluster.objects import Pod
+from hasgpu.cluster.paths import PODS, collection
+from hasgpu.cluster.reflector import EventKind, Reflector
+from hasgpu.cluster.session import Session
+from hasgpu.decision.timetable import Objection
+from hasgpu.device.mps import MpsControl
+from hasgpu.device.nvml import Device, Nvml, Usage
+from hasgpu.device.pages import SchedulePage
+
+from .api import Api, Certificates
+from .csi import CsiDriver
+from .exposition import Known, to_text
+from .folders import Folders
+from .gpu_objects import GpuObject, Shares
+from .health import Health
+from .meter import Meter
+from .options import Options
+from .processes import pods_with_processes
+from .slices import NodeView, Slices
+from .volumes import Volumes, install_library
+
+log = logging.getLogger(__name__)
+
+_TABLE_EVERY_S, _STATUS_EVERY_S = 1.0, 2.0
+# A table loop that has not come round for this long is stuck: the kubelet shall restart the agent.
+_STUCK_AFTER_S = 30.0
+
+
+class Agent:
+    """Everything the DaemonSet's pod does."""
+
+    def __init__(self, options: Options, session: Session, nvml: Nvml) -> None:
+        self._options = options
+        folders = Folders(options.base)
+        self._devices = nvml.devices()
+        pages = {device.uuid: _open_page(folders, device, options) for device in self._devices}
+        self._meter = Meter(folders)
+        self._slices = Slices(options.node, pages, options.window_ns, self._meter, time.time_ns() // 1_000_000)
+        self._volumes = Volumes(folders, install_library(options.library, folders))
+        self._pods = Reflector(
+            session,
+            collection(PODS),
+            Pod,
+            field_selector=f"spec.nodeName={options.node}",
+            on_event=self._pod_changed,
+        )
+        self._events = EventRecorder(session, "hasgpu-node")
+        address = f"{options.pod_ip}:{options.port}"
+        self._objects = {device.uuid: GpuObject(session, options.node, device, address) for device in self._devices}
+        controls = {device.uuid: MpsControl(pipe_directory=folders.gpu(device.uuid).mps) for device in self._devices}
+        self._health = Health(nvml, self._devices, controls)
+        self._usages: dict[str, Usage] = {}
+        self._csi = CsiDriver(options.node, options.kubelet, self._volumes, self._slices)
+        self._api = Api(
+            options.port, Certificates(options.tls), self._slices.wait_newer, self._metrics, self._keeping_up
+        )
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._objected: frozenset[Objection] = frozenset()
+        self._came_round_s = time.monotonic()
+
+    def run(self) -> None:
+        """Until ``stop``. Tables are renewed before anything else, so that a restart leaves no gap."""
+        self._lay()
+        self._pods.start()
+        self._events.start()
+        self._health.start()
+        status = threading.Thread(target=self._loop, args=(self._tell_status, _STATUS_EVERY_S, None), name="status")
+        status.start()
+        self._csi.start()
+        self._api.start()
+        log.info("agent of node %s with %d GPUs", self._options.node, len(self._devices))
+        self._loop(self._lay, _TABLE_EVERY_S, self._wake)
+        self._csi.stop()
+        self._api.stop()
+        self._health.stop()
+        self._pods.stop()
+        self._events.stop()
+        status.join(5.0)
+
+    def stop(self) -> None:
+        """Ends ``run``; may be called from a signal handler."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _loop(self, step: Callable[[], None], every_s: float, wake: threading.Event | None) -> None:
+        """Steps until stopped; a step that fails is told and tried again, for the pods' sake."""
+        while not self._stopping.is_set():
+            try:
+                step()
+            except Exception:
+                # The loop's edge: one bad object must not end the upkeep of all tables.
+                log.exception("step failed")
+            (wake or self._stopping).wait(every_s)
+            if wake is not None:
+                wake.clear()
+
+    def _pod_changed(self, _: EventKind, old: Pod | None, new: Pod | None) -> None:
+        if old is None or new is None or _concerns(old) != _concerns(new):
+            self._wake.set()
+
+    def _lay(self) -> None:
+        """One table of each GPU from what is known now."""
+        pods = self._pods.snapshot() if self._pods.synced else None
+        published = self._volumes.published()
+        running = pods_with_processes(self._slices.suspects(pods, published))
+        view = NodeView(pods=pods, published=published, running=running)
+        objections = frozenset(self._slices.apply(view, time.monotonic(), time.monotonic_ns()))
+        for objection in objections - self._objected:
+            self._tell_objection(objection)
+        self._objected = objections
+        self._came_round_s = time.monotonic()
+
+    def _tell_objection(self, objection: Objection) -> None:
+        key = self._slices.key(objection.pod_uid)
+        said = f"row {objection.row}: {objection.asked_percent}% asked, {objection.laid_percent}% laid: {objection.why}"
+        log.warning("pod %s %s", key, said)
+        if key is not None:
+            regarding = Regarding(api_version="v1", kind="Pod", namespace=key.namespace, name=key.name, uid=key.uid)
+            self._events.event(regarding, "Warning", "SliceNotLaid", said)
+
+    def _tell_status(self) -> None:
+        """Samples the pods' pages and keeps the GPU objects."""
+        schedules = self._slices.schedules()
+        uids = [entry.pod_uid for schedule in schedules.values() for entry in schedule.entries]
+        now_s = time.monotonic()
+        self._meter.sample(uids, now_s)
+        busy = {uid: self._meter.busy_fraction(uid) for uid in uids}
+        for device in self._devices:
+            findings, usage = self._health.check(device)
+            if usage is not None:
+                self._usages[device.uuid] = usage
+            try:
+                shares = Shares.of(schedules.get(device.uuid), busy)
+                self._objects[device.uuid].tell(findings, shares, time.time())
+            except ClusterError as error:
+                log.warning("GPU %s not told: %s", device.uuid, error)
+
+    def _metrics(self) -> str:
+        return to_text(
+            Known(
+                devices=self._devices,
+                usages=dict(self._usages),
+                xids=self._health.xids(),
+                schedules=self._slices.schedules(),
+                report=self._slices.report(),
+            )
+        )
+
+    def _keeping_up(self) -> bool:
+        return time.monotonic() - self._came_round_s < _STUCK_AFTER_S
+
+
+def _open_page(folders: Folders, device: Device, options: Options) -> SchedulePage:
+    gpu = folders.gpu(device.uuid)
+    for folder, mode in ((gpu.schedule, 0o755), (gpu.mps, 0o755), (gpu.log, 0o755), (gpu.shm, 0o1777)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)
+    return SchedulePage.create(str(gpu.schedule_page), device.uuid, expired=options.policy_expired)
+
+
+def _concerns(pod: Pod) -> tuple[object, ...]:
+    """The part of a pod that a table depends on."""
+    return pod.metadata.uid, pod.metadata.annotations, pod.terminating, pod.finished
