@@ -271,7 +271,7 @@ def test_what_keeps_a_service_from_running_now_is_told() -> None:
     )
 
 
-RESTRICTING = Surroundings(pod_security={"default": "restricted"})
+RESTRICTING = Surroundings(pod_security="restricted")
 
 
 def test_pod_security_restricted_refuses_what_its_pods_would_be_refused_for() -> None:
@@ -285,20 +285,18 @@ def test_pod_security_restricted_refuses_what_its_pods_would_be_refused_for() ->
     ("known", "context"),
     [
         (RESTRICTING, RESTRICTED),
-        (Surroundings(pod_security={"default": "restricted"}, secure_pod_defaults="Enabled"), {}),
+        (Surroundings(pod_security="restricted", secure_pod_defaults="Enabled"), {}),
         (
-            Surroundings(pod_security={"default": "restricted"}, secure_pod_defaults="AllowRootBounded"),
+            Surroundings(pod_security="restricted", secure_pod_defaults="AllowRootBounded"),
             {"runAsNonRoot": True},
         ),
-        (Surroundings(pod_security={"default": "baseline"}), {}),
-        (Surroundings(pod_security={"other": "restricted"}), {}),
+        (Surroundings(pod_security="baseline"), {}),
     ],
     ids=[
         "a container that asks for little runs in a restricted namespace",
         "Knative's secure defaults are enough for a restricted namespace",
         "Knative's root-allowing defaults leave one thing to ask",
         "baseline refuses nothing",
-        "another namespace's level is no matter",
     ],
 )
 def test_pod_security_allows(known: Surroundings, context: Json) -> None:

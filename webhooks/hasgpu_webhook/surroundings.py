@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,8 @@ class Surroundings:
 
     gpu_memory_bytes: Mapping[str, int] | None = None
     """By GPU product, the largest device's memory."""
-    pod_security: Mapping[str, str] = field(default_factory=dict)
-    """By namespace, the Pod Security level that it enforces."""
+    pod_security: str | None = None
+    """The Pod Security level that the object's namespace enforces."""
     secure_pod_defaults: str = "disabled"
     """Knative's setting of that name: whether it fills in the security context that ``restricted`` asks for."""
     runtime_classes: frozenset[str] | None = None

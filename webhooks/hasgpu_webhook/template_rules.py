@@ -121,7 +121,7 @@ def _memory_problems(intent: GpuIntent, surroundings: Surroundings) -> Iterator[
 
 
 def _security_problems(template: Template, namespace: str, surroundings: Surroundings) -> Iterator[str]:
-    if surroundings.pod_security.get(namespace) != "restricted":
+    if surroundings.pod_security != "restricted":
         return
     gaps = restricted_gaps(template, surroundings.secure_pod_defaults)
     if gaps:
