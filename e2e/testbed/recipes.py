@@ -15,6 +15,7 @@ _NOBODY = "65532:65532"
 _SHIM_SOURCES = ROOT / "plugin" / "shim"
 _SHIM = _SHIM_SOURCES / "build"
 _INFERENCE = ROOT / "e2e" / "functions" / "inference"
+_RECEIVERS = ROOT / "e2e" / "receivers"
 _PYTHON = ("PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PATH=/usr/local/bin:/usr/bin:/bin")
 
 
@@ -158,5 +159,13 @@ PRODUCT = (
         needs=(_INFERENCE / "requirements.txt",),
         environment=(*_PYTHON, "LD_LIBRARY_PATH=/usr/local/nvidia/lib64"),
     ),
+    Recipe(
+        name="receivers",
+        # The webhook's wheels serve here as well, and the layer is there already.
+        layers=lambda: _python("webhook", (_RECEIVERS, "receivers")),
+        # One process: what it received is kept in its memory.
+        entrypoint=("python3", "-m", "gunicorn", "-b", "0.0.0.0:8080", "--threads=8", "receivers.app:create_app()"),
+        environment=_PYTHON,
+    ),
 )
-"""This project's own images and its function under test."""
+"""This project's own images, its function under test, and the witnesses of the tests."""
