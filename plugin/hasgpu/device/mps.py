@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Literal
 
 from .errors import MpsUnreachable
 
-CONTROL_PROGRAM = "/usr/local/nvidia/bin/nvidia-cuda-mps-control"
+# Where the container runtime puts the driver's programs: beside the system's, or in a folder of their own.
+_PROGRAM_FOLDERS = f"/usr/bin{os.pathsep}/usr/local/nvidia/bin"
 ServerState = Literal["INITIALIZING", "ACTIVE", "FAULT", "SHUTTING_DOWN", "UNKNOWN"]
 _STATES: tuple[ServerState, ...] = ("INITIALIZING", "ACTIVE", "FAULT", "SHUTTING_DOWN")
 
@@ -21,7 +23,7 @@ class MpsControl:
     """Sends one command a call, as an administrator would: the program reads it from stdin and answers on stdout."""
 
     pipe_directory: Path
-    program: str = CONTROL_PROGRAM
+    program: str
     timeout_s: float = 5.0
 
     def start_server(self, uid: int = 0) -> None:
@@ -59,6 +61,14 @@ class MpsControl:
             said = (done.stderr or done.stdout).strip()
             raise MpsUnreachable(f"{command!r} on {self.pipe_directory}: {said or f'exit {done.returncode}'}")
         return done.stdout
+
+
+def control_program() -> str:
+    """nvidia-cuda-mps-control as the container runtime mounted it; MpsUnreachable where it did not."""
+    found = shutil.which("nvidia-cuda-mps-control", path=_PROGRAM_FOLDERS)
+    if found is None:
+        raise MpsUnreachable(f"no nvidia-cuda-mps-control in {_PROGRAM_FOLDERS}")
+    return found
 
 
 def environment(pipe_directory: Path, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 
+from hasgpu.cluster.errors import ClusterError
 from hasgpu.cluster.session import Session
-from hasgpu.device.errors import DriverMissing
+from hasgpu.device.errors import DeviceError
 from hasgpu.device.nvml import Nvml
 
 from .agent import Agent
@@ -21,10 +22,10 @@ def main() -> int:
     try:
         options = Options.parse(os.environ)
         nvml = Nvml()
-    except (ValueError, DriverMissing) as error:
+        agent = Agent(options, Session.connect(user_agent="hasgpu-node"), nvml)
+    except (ValueError, OSError, DeviceError, ClusterError) as error:
         print(f"hasgpu-node: {error}", file=sys.stderr)
         return 1
-    agent = Agent(options, Session.connect(user_agent="hasgpu-node"), nvml)
     signal.signal(signal.SIGTERM, lambda *_: agent.stop())
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
     agent.run()

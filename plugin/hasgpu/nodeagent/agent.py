@@ -18,7 +18,7 @@ from hasgpu.cluster.paths import PODS, collection
 from hasgpu.cluster.reflector import EventKind, Reflector
 from hasgpu.cluster.session import Session
 from hasgpu.decision.timetable import Objection
-from hasgpu.device.mps import MpsControl
+from hasgpu.device.mps import MpsControl, control_program
 from hasgpu.device.nvml import Device, Nvml, Usage
 from hasgpu.device.pages import SchedulePage
 
@@ -62,7 +62,11 @@ class Agent:
         self._events = EventRecorder(session, "hasgpu-node")
         address = f"{options.pod_ip}:{options.port}"
         self._objects = {device.uuid: GpuObject(session, options.node, device, address) for device in self._devices}
-        controls = {device.uuid: MpsControl(pipe_directory=folders.gpu(device.uuid).mps) for device in self._devices}
+        program = control_program()
+        controls = {
+            device.uuid: MpsControl(pipe_directory=folders.gpu(device.uuid).mps, program=program)
+            for device in self._devices
+        }
         self._health = Health(nvml, self._devices, controls)
         self._usages: dict[str, Usage] = {}
         self._csi = CsiDriver(options.node, options.kubelet, self._volumes, self._slices)

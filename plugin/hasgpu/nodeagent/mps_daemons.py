@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from hasgpu.device.errors import DeviceError, Unsupported
-from hasgpu.device.mps import CONTROL_PROGRAM, environment
+from hasgpu.device.mps import control_program, environment
 from hasgpu.device.nvml import ComputeMode, Nvml
 
 from .folders import Folders, GpuFolders
@@ -103,7 +103,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         nvml = Nvml()
-        devices = nvml.devices()
+        devices, program = nvml.devices(), control_program()
     except DeviceError as error:
         print(f"hasgpu-mps: {error}", file=sys.stderr)
         return 1
@@ -115,7 +115,7 @@ def main() -> int:
     daemons = []
     for device in devices:
         gpu = folders.gpu(device.uuid)
-        daemon = Daemon(device.uuid, gpu, os.environ.get("HASGPU_MPS_CONTROL", CONTROL_PROGRAM), stopping)
+        daemon = Daemon(device.uuid, gpu, program, stopping)
         gpu.root.mkdir(parents=True, exist_ok=True)
         if exclusive:
             claim(nvml, device.uuid, gpu.compute_mode)
