@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from e2e.testbed import bed, gpus, selftest
+from e2e.testbed import bed, constraints, gpus, selftest
 from e2e.testbed.kubectl import kubectl
 from e2e.testbed.paths import BED, LOGS
 from e2e.testbed.shell import CommandError
@@ -27,6 +27,7 @@ def main() -> int:
     logs.add_argument("name", nargs="?", help="a program (kubelet) or NAMESPACE/POD")
     images = verbs.add_parser("images", help="build this project's images and import what changed")
     images.add_argument("only", nargs="*", help="image names; all when none is given")
+    verbs.add_parser("pin", help="renew the pinned wheels of the images from this environment")
     verbs.add_parser("selftest", help="up, first answer, up again, kill -9 midway, down, nothing left")
     arguments = parser.parse_args()
     try:
@@ -92,6 +93,11 @@ def _images(arguments: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
+def _pin(_: argparse.Namespace) -> int:
+    constraints.renew()
+    return 0
+
+
 def _selftest(_: argparse.Namespace) -> int:
     return selftest.run_all()
 
@@ -103,6 +109,7 @@ _VERBS = {
     "status": _status,
     "logs": _logs,
     "images": _images,
+    "pin": _pin,
     "selftest": _selftest,
 }
 

@@ -164,7 +164,16 @@ PRODUCT = (
         # The webhook's wheels serve here as well, and the layer is there already.
         layers=lambda: _python("webhook", (_RECEIVERS, "receivers")),
         # One process: what it received is kept in its memory.
-        entrypoint=("python3", "-m", "gunicorn", "-b", "0.0.0.0:8080", "--threads=8", "receivers.app:create_app()"),
+        entrypoint=(
+            "python3",
+            "-m",
+            "gunicorn",
+            "-b",
+            "0.0.0.0:8080",
+            "--threads=8",
+            "--no-control-socket",
+            "receivers.app:create_app()",
+        ),
         environment=_PYTHON,
     ),
 )

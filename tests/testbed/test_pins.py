@@ -7,6 +7,7 @@ import re
 import pytest
 
 from e2e.testbed import workshop
+from e2e.testbed.constraints import EXTRAS
 from e2e.testbed.paths import CONSTRAINTS, GO_GROUPS, ROOT
 from e2e.testbed.pins import GO_GROUPS as PINNED
 from e2e.testbed.pins import GoGroup
@@ -26,7 +27,7 @@ def constraints() -> dict[str, str]:
     return dict(line.split("==") for line in lines if line)
 
 
-@pytest.mark.parametrize("extra", ["webhook", "autoscaler", "node"])
+@pytest.mark.parametrize("extra", EXTRAS)
 def test_every_requirement_of_an_image_is_pinned(extra: str) -> None:
     names = {re.split(r"[<>=!~\[; ]", requirement)[0].lower() for requirement in workshop.requirements(extra)}
     assert names <= constraints().keys()
