@@ -11,7 +11,7 @@ from hasgpu.prediction.surface import NEAR_SPREAD, Surface, surface_of_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .row import served_latencies_s
+from tests.prediction.row import served_latencies_s
 
 TERMS = CapacityTerms(slo_latency_s=0.2, percentile=95.0, batch_size=1, overhead_s=0.0, window_s=0.040)
 

@@ -56,6 +56,10 @@ class Decision:
     victims: tuple[PodKey, ...]
     """Pods that should leave first, cheapest first, at a decided scale-in."""
     reasons: tuple[Reason, ...]
+    waiting_changes: tuple[QuotaChange, ...] = ()
+    """Raises that wait until somebody's shrink is acknowledged; decided anew each time."""
+    plans: tuple[GpuSlice, ...] = ()
+    """Slices for pods that do not exist yet; the next unplaced pods take them."""
 
     @classmethod
     def hold(cls, key: RevisionKey, at_s: float, *reasons: Reason) -> Decision:

@@ -1,0 +1,50 @@
+"""What a revision must be able to serve: forecast, and what its backlog adds. Pure.
+
+The forecast says what rate to expect. Requests in flight say what is true: more of them than the rate explains within
+the SLO means that the forecast or the capacity is wrong, and the excess must be drained whatever they say (panic).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hasgpu.model.decision import Reason, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionLoad:
+    """Load of one revision as of now; rates are upper quantiles of the forecast."""
+
+    known: bool
+    """False while an activator may be silent because it is not connected: then nothing is decided."""
+    soon_requests_per_s: float
+    """To expect until the quota can be changed again."""
+    startup_requests_per_s: float
+    """To expect by the time a new pod would be ready."""
+    in_flight: float
+    idle_s: float
+    """Seconds since the last request was seen, in flight or counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Requests/s to be served now, and by the time a new pod could help."""
+
+    now_requests_per_s: float
+    later_requests_per_s: float
+    reasons: tuple[Reason, ...]
+
+
+def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float) -> Demand:
+    """Forecast plus the drain of what is in flight beyond rate x SLO (Little's law) and one request."""
+    expected = load.soon_requests_per_s * slo_latency_s + 1.0
+    backlog = max(0.0, load.in_flight - expected)
+    extra = backlog / max(drain_s, slo_latency_s)
+    facts = [reason("forecast", now_per_s=load.soon_requests_per_s, later_per_s=load.startup_requests_per_s)]
+    if extra > 0.0:
+        facts.append(reason("panic", in_flight=load.in_flight, expected=expected, extra_per_s=extra))
+    return Demand(
+        now_requests_per_s=load.soon_requests_per_s + extra,
+        later_requests_per_s=max(load.soon_requests_per_s, load.startup_requests_per_s) + extra,
+        reasons=tuple(facts),
+    )

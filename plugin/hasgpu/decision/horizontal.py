@@ -1,0 +1,91 @@
+"""More pods where no quota carries the demand, fewer where they are not needed: the slow variable. Pure.
+
+Vertical was decided before: only what its bounds leave uncovered becomes pods. Down is lazy: a pod must have been
+superfluous for ``patience`` start-ups, and what remains must carry the demand with a margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hasgpu.model.decision import Reason, reason
+from hasgpu.model.gpu import GpuSlice, Placement
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.units import QuotaBounds
+
+from .ledger import Ledger
+from .placement import NoRoom, SliceWish, choose_slice
+from .policy import Policy
+from .vertical import Share, cost_percent, least_alpha, rate_at
+
+MOST_AT_ONCE = 20
+"""New pods of a revision in one decision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleOut:
+    """Slices for the new pods, and why there are not more."""
+
+    plans: tuple[GpuSlice, ...]
+    reasons: tuple[Reason, ...]
+
+
+def scale_out(
+    ledger: Ledger, revision: RevisionKey, wish: SliceWish, deficit_requests_per_s: float, most: int, policy: Policy
+) -> ScaleOut:
+    """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once."""
+    plans: list[GpuSlice] = []
+    facts: list[Reason] = []
+    left = deficit_requests_per_s
+    while left > 0.0 and len(plans) < min(most, MOST_AT_ONCE):
+        chosen = choose_slice(
+            ledger, wish, left, headroom=policy.headroom, unprofiled_sm_percent=policy.unprofiled_sm_percent
+        )
+        if isinstance(chosen, NoRoom):
+            facts.append(reason("no-room", uncovered_per_s=left))
+            facts.extend(chosen.reasons)
+            break
+        if chosen.requests_per_s <= 0.0:
+            facts.append(reason("slo-out-of-reach", uncovered_per_s=left))
+            break
+        ledger.take(planned(revision, chosen.slice, len(plans), wish.processes))
+        plans.append(chosen.slice)
+        left -= chosen.requests_per_s
+    if plans:
+        facts.insert(0, reason("scale-out", deficit_per_s=deficit_requests_per_s, pods=len(plans)))
+    elif left > 0.0 and not facts:
+        facts.append(reason("max-scale", uncovered_per_s=left))
+    return ScaleOut(plans=tuple(plans), reasons=tuple(facts))
+
+
+def planned(revision: RevisionKey, entry: GpuSlice, index: int, processes: int) -> Placement:
+    """A plan as the ledger holds it, so that nobody else is promised the same room."""
+    pod = PodKey(revision.namespace, f"{revision.name} (planned {index})", f"plan/{revision}/{index}/{entry.row}")
+    return Placement(pod=pod, revision=revision, slice=entry, processes=processes)
+
+
+def superfluous(
+    shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float, policy: Policy
+) -> tuple[Share, ...]:
+    """Pods that could all go while the rest carries the demand with a margin, least worth first; never the last."""
+    gone: list[Share] = []
+    rest = list(shares)
+    while len(rest) > 1:
+        victim = min(rest, key=lambda share: _worth(share, rest, bounds, requests_per_s, policy))
+        without = [share for share in rest if share is not victim]
+        if rate_at(without, bounds.high.percent) * policy.scale_in_load < requests_per_s:
+            break
+        gone.append(victim)
+        rest = without
+    return tuple(gone)
+
+
+def _worth(
+    share: Share, all_shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float, policy: Policy
+) -> tuple[bool, bool, float, PodKey]:
+    """Leaves first: a pod that is not ready, then one without which the rest still carries the demand, most cheaply."""
+    without = [each for each in all_shares if each is not share]
+    carried = rate_at(without, bounds.high.percent) * policy.scale_in_load >= requests_per_s
+    cost = cost_percent(without, least_alpha(without, bounds, requests_per_s))
+    return (share.placement.ready, not carried, cost, share.placement.pod)

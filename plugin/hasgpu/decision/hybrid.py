@@ -1,0 +1,234 @@
+"""The decision of class has for one revision: vertical, then horizontal, then why. Pure; told the time.
+
+State goes in and comes out, frozen. The ledger is this pass's: what is decided for one revision is taken in it before
+the next revision is looked at, so no room is given twice. "We don't know" decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hasgpu.model.decision import Decision, Reason, reason
+from hasgpu.model.gpu import GpuSlice, Placement
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.units import QuotaBounds
+
+from .demand import Demand, RevisionLoad, demand_of
+from .horizontal import MOST_AT_ONCE, scale_out, superfluous
+from .ledger import Ledger
+from .placement import SliceWish
+from .policy import Policy
+from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """All that is known of a revision now."""
+
+    key: RevisionKey
+    wish: SliceWish
+    slo_latency_s: float
+    load: RevisionLoad
+    placements: tuple[Placement, ...]
+    """Its placed pods, also those that leave."""
+    plans: tuple[GpuSlice, ...]
+    """Slices promised to pods that are not placed yet; taken in the ledger already."""
+    replicas: int
+    """Pods asked for at present."""
+    least: int = 0
+    most: int = 0
+    """Pods at most; 0: no bound."""
+    stable_window_s: float = 60.0
+    cap_percent: int = 100
+    """Quota at most while somebody else must get room (a successor, a sibling)."""
+    quiet_until_s: float = 0.0
+    """Before then no quota is lowered: writes of one pod keep their distance."""
+
+    @property
+    def bounds(self) -> QuotaBounds:
+        """Bounds of the live quota."""
+        return self.wish.quota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridState:
+    """What one decision leaves for the next."""
+
+    demands: tuple[tuple[float, float], ...] = ()
+    """(time, requests/s) of the last seconds: only those that no later one exceeds."""
+    superfluous_since_s: float | None = None
+    superfluous_of: int = 0
+    """Pods there were when some became superfluous; another number starts the wait anew."""
+
+    def held(self, now: float, requests_per_s: float, hold_s: float) -> tuple[HybridState, float]:
+        """The largest demand of the last ``hold_s`` seconds, this one included."""
+        kept = tuple((at, demand) for at, demand in self.demands if now - at < hold_s and demand > requests_per_s)
+        demands = (*kept, (now, requests_per_s))
+        return replace(self, demands=demands), demands[0][1]
+
+
+@dataclass(slots=True)
+class _Scale:
+    """Pods wanted, and what goes with it."""
+
+    pods: int
+    victims: tuple[PodKey, ...] = ()
+    plans: tuple[GpuSlice, ...] = ()
+    reasons: list[Reason] = field(default_factory=list)
+
+
+def decide(
+    view: RevisionView, ledger: Ledger, state: HybridState, policy: Policy, now: float
+) -> tuple[Decision, HybridState]:
+    """What to do for one revision now."""
+    if not view.load.known:
+        return Decision.hold(view.key, now, reason("load-unknown")), state
+    demand = demand_of(view.load, view.slo_latency_s, policy.drain_s)
+    state, held = state.held(now, demand.now_requests_per_s, policy.hold_s)
+    shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
+    serving = tuple(share for share in shares if share.placement.ready) or shares
+    alpha, changes = _vertical(view, ledger, shares, serving, held, now)
+    scale, state = _horizontal(view, ledger, state, policy, shares, demand, held)
+    return (
+        Decision(
+            key=view.key,
+            at_s=now,
+            demand_requests_per_s=held,
+            capacity_requests_per_s=rate_at(serving, alpha) if serving else 0.0,
+            quota_percent=alpha if shares else None,
+            desired_pods=scale.pods,
+            quota_changes=changes.now,
+            victims=scale.victims,
+            reasons=(*demand.reasons, *_vertical_reasons(view, serving, alpha, held, changes), *scale.reasons),
+            waiting_changes=changes.later,
+            plans=scale.plans,
+        ),
+        state,
+    )
+
+
+def _vertical(
+    view: RevisionView,
+    ledger: Ledger,
+    shares: tuple[Share, ...],
+    serving: tuple[Share, ...],
+    held: float,
+    now: float,
+) -> tuple[int, OrderedChanges]:
+    """Alpha from the pods that serve now, for all pods: those that start will serve with the same number."""
+    known = all(share.table is not None for share in shares)
+    alpha = least_alpha(serving, view.bounds, held, view.cap_percent) if known else _unprofiled_alpha(view)
+    lowered = [share for share in shares if share.quota(alpha) < share.placement.slice.time_quota.percent]
+    if lowered and now < view.quiet_until_s and view.cap_percent >= alpha:
+        shares = tuple(share for share in shares if share not in lowered)
+    return alpha, order_changes(ledger, shares, alpha)
+
+
+def _unprofiled_alpha(view: RevisionView) -> int:
+    """Nothing is known of the model: its upper bound, but for what somebody else must get."""
+    return max(view.bounds.low.percent, min(view.bounds.high.percent, view.cap_percent))
+
+
+def _vertical_reasons(
+    view: RevisionView, serving: tuple[Share, ...], alpha: int, held: float, changes: OrderedChanges
+) -> tuple[Reason, ...]:
+    if not serving:
+        return ()
+    facts = [reason("quota", alpha_percent=alpha, demand_per_s=held, capacity_per_s=rate_at(serving, alpha))]
+    if any(share.table is None for share in serving):
+        facts.append(reason("no-profile"))
+    if view.cap_percent < 100:
+        facts.append(reason("yields", cap_percent=view.cap_percent))
+    if changes.later:
+        facts.append(reason("waits-for-shrink", pods=len(changes.later)))
+    return tuple(facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pods:
+    """Pods of a revision by what is known of them."""
+
+    placed: tuple[Share, ...]
+    planned: int
+    expected: int
+    """All that are asked for or promised."""
+
+    @property
+    def unplanned(self) -> int:
+        """Asked for, with neither slice nor plan."""
+        return max(0, self.expected - len(self.placed) - self.planned)
+
+    @property
+    def unready(self) -> int:
+        """Not serving yet."""
+        return self.expected - sum(share.placement.ready for share in self.placed)
+
+
+def _horizontal(
+    view: RevisionView,
+    ledger: Ledger,
+    state: HybridState,
+    policy: Policy,
+    shares: tuple[Share, ...],
+    demand: Demand,
+    held: float,
+) -> tuple[_Scale, HybridState]:
+    if view.load.idle_s >= view.stable_window_s:
+        facts = [reason("idle", seconds=view.load.idle_s)]
+        return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None)
+    expected = max(view.replicas, len(shares) + len(view.plans))
+    pods = _Pods(placed=shares, planned=len(view.plans), expected=expected)
+    if expected == 0:
+        return _first(view, ledger, policy, demand), state
+    if not view.wish.tables or any(share.table is None for share in shares):
+        return _Scale(max(expected, view.least, 1)), state
+    deficit = demand.later_requests_per_s - rate_at(shares, view.bounds.high.percent) - _rate_of_plans(view, ledger)
+    if deficit > 0.0:
+        return _out(view, ledger, policy, pods, deficit), replace(state, superfluous_since_s=None)
+    return _in(view, state, policy, pods, max(held, demand.later_requests_per_s))
+
+
+def _rate_of_plans(view: RevisionView, ledger: Ledger) -> float:
+    rate = 0.0
+    for plan in view.plans:
+        books = ledger.books(plan.gpu_uuid)
+        table = view.wish.tables.get(books.gpu.product) if books is not None else None
+        rate += table.rate(plan.sm_partition.percent, view.bounds.high.percent) if table is not None else 0.0
+    return rate
+
+
+def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -> _Scale:
+    """From zero. One pod is asked for even without room: waiting with a reason is better than silence."""
+    wanted = max(demand.later_requests_per_s, policy.first_requests_per_s)
+    out = scale_out(ledger, view.key, view.wish, wanted, view.most or MOST_AT_ONCE, policy)
+    return _Scale(max(1, view.least, len(out.plans)), plans=out.plans, reasons=[reason("wakes"), *out.reasons])
+
+
+def _out(view: RevisionView, ledger: Ledger, policy: Policy, pods: _Pods, deficit: float) -> _Scale:
+    """Pods that wait without a plan take the first new plans; only the rest are new pods."""
+    most = pods.unplanned + (max(0, view.most - pods.expected) if view.most else MOST_AT_ONCE)
+    out = scale_out(ledger, view.key, view.wish, deficit, most, policy)
+    added = max(0, len(out.plans) - pods.unplanned)
+    return _Scale(max(pods.expected + added, view.least), plans=out.plans, reasons=list(out.reasons))
+
+
+def _in(
+    view: RevisionView, state: HybridState, policy: Policy, pods: _Pods, requests_per_s: float
+) -> tuple[_Scale, HybridState]:
+    gone = superfluous(pods.placed, view.bounds, requests_per_s, policy)
+    spare = len(gone) + (pods.unplanned if pods.placed else 0)
+    allowed = pods.expected - max(view.least, 1)
+    if spare == 0 or allowed <= 0:
+        return _Scale(max(pods.expected, view.least, 1)), replace(state, superfluous_since_s=None)
+    now = state.demands[-1][0]
+    since = state.superfluous_since_s
+    if since is None or state.superfluous_of != pods.expected:
+        since = now
+    state = replace(state, superfluous_since_s=since, superfluous_of=pods.expected)
+    if now - since < policy.patience * policy.startup_s:
+        return _Scale(pods.expected), state
+    # Pods that are not ready leave first by Kubernetes' own order, and while there are such only they may.
+    leaving = min(allowed, spare, pods.unready or 1)
+    victims = tuple(share.placement.pod for share in gone[: max(0, leaving - pods.unplanned)])
+    facts = [reason("scale-in", pods=leaving, superfluous_s=now - since, demand_per_s=requests_per_s)]
+    return _Scale(pods.expected - leaving, victims=victims, reasons=facts), state

@@ -1,0 +1,183 @@
+"""What is held of every GPU, for one pass of decisions. Pure bookkeeping; one pass owns one ledger.
+
+Invariants (design §5.1): for each row Σ quota <= 100; for each GPU Σ SM of rows <= 100, Σ memory <= capacity and
+Σ processes <= the MPS client limit. ``take`` and ``grow`` refuse what would break them. What the cluster already says
+is taken as it is, even where it breaks them: then nothing has room until something shrinks or leaves.
+A quota counts as ``Placement.held_quota_percent``: a shrink gives room only once the agent has acknowledged it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from hasgpu.model.decision import Reason, reason
+from hasgpu.model.gpu import Gpu, GpuSlice, Placement
+from hasgpu.model.keys import PodKey
+from hasgpu.model.units import TimeQuota
+
+
+@dataclass(slots=True)
+class Row:
+    """One SM lane of a GPU: as wide as its widest pod, gone with its last."""
+
+    number: int
+    pods: dict[PodKey, Placement] = field(default_factory=dict)
+
+    @property
+    def sm_percent(self) -> int:
+        """SMs that the row takes of its GPU."""
+        return max((pod.slice.sm_partition.percent for pod in self.pods.values()), default=0)
+
+    @property
+    def held_percent(self) -> int:
+        """Time that is written or still applied."""
+        return sum(pod.held_quota_percent for pod in self.pods.values())
+
+    @property
+    def free_percent(self) -> int:
+        """Time that may be given away now."""
+        return max(0, 100 - self.held_percent)
+
+
+@dataclass(slots=True)
+class GpuBooks:
+    """One GPU and its rows."""
+
+    gpu: Gpu
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def free_sm_percent(self) -> int:
+        """SMs for a new row."""
+        return max(0, 100 - sum(row.sm_percent for row in self.rows.values()))
+
+    @property
+    def free_memory_bytes(self) -> int:
+        """Device memory that no cap has claimed."""
+        return max(0, self.gpu.memory_bytes - sum(pod.slice.memory_bytes for pod in self.placements()))
+
+    @property
+    def free_clients(self) -> int:
+        """CUDA processes that MPS still accepts."""
+        return max(0, self.gpu.mps_client_limit - sum(pod.processes for pod in self.placements()))
+
+    @property
+    def new_row(self) -> int:
+        """The least number that no row bears."""
+        return next(number for number in range(len(self.rows) + 1) if number not in self.rows)
+
+    def placements(self) -> Iterator[Placement]:
+        """All pods on the GPU."""
+        for row in self.rows.values():
+            yield from row.pods.values()
+
+
+class Ledger:
+    """All GPUs and who holds what."""
+
+    def __init__(self, gpus: Iterable[Gpu], placements: Iterable[Placement]) -> None:
+        self._books = {gpu.uuid: GpuBooks(gpu) for gpu in gpus}
+        self._where: dict[PodKey, str] = {}
+        for placement in placements:
+            self._enter(placement)
+
+    def gpus(self) -> Iterable[GpuBooks]:
+        """Every GPU's books."""
+        return self._books.values()
+
+    def books(self, gpu_uuid: str) -> GpuBooks | None:
+        """One GPU's books; None for a GPU that is not (or no longer) known."""
+        return self._books.get(gpu_uuid)
+
+    def placement(self, pod: PodKey) -> Placement | None:
+        """Where a pod is."""
+        books = self._books.get(self._where.get(pod, ""))
+        found = (row.pods.get(pod) for row in books.rows.values()) if books else iter(())
+        return next((each for each in found if each is not None), None)
+
+    def row_of(self, placement: Placement) -> Row | None:
+        """The row of a placed pod."""
+        books = self._books.get(placement.slice.gpu_uuid)
+        return books.rows.get(placement.slice.row) if books else None
+
+    def refusal(self, wanted: GpuSlice, processes: int) -> Reason | None:
+        """Why a new pod can't have a slice; None where it can."""
+        books = self._books.get(wanted.gpu_uuid)
+        if books is None:
+            return reason("gpu-unknown", gpu=wanted.gpu_uuid)
+        if wanted.memory_bytes > books.free_memory_bytes:
+            return reason("memory-full", gpu=wanted.gpu_uuid, free_bytes=books.free_memory_bytes)
+        if processes > books.free_clients:
+            return reason("clients-full", gpu=wanted.gpu_uuid, free=books.free_clients)
+        row = books.rows.get(wanted.row)
+        if row is None:
+            if wanted.sm_partition.percent > books.free_sm_percent:
+                return reason("sm-full", gpu=wanted.gpu_uuid, free_percent=books.free_sm_percent)
+        elif wanted.sm_partition.percent > row.sm_percent:
+            return reason("row-too-narrow", gpu=wanted.gpu_uuid, row=wanted.row, sm_percent=row.sm_percent)
+        if wanted.time_quota.percent > (row.free_percent if row is not None else 100):
+            return reason("row-full", gpu=wanted.gpu_uuid, row=wanted.row, free_percent=row.free_percent if row else 0)
+        return None
+
+    def take(self, placement: Placement) -> None:
+        """Enter a new pod; ValueError where it does not fit."""
+        refused = self.refusal(placement.slice, placement.processes)
+        if refused is not None:
+            raise ValueError(f"{placement.pod} does not fit: {refused.text}")
+        self._enter(placement)
+
+    def growth(self, placement: Placement) -> int:
+        """The largest quota a placed pod may be written now, in percent."""
+        row = self.row_of(placement)
+        if row is None:
+            return placement.held_quota_percent
+        return min(100, placement.held_quota_percent + row.free_percent)
+
+    def write(self, placement: Placement, quota: TimeQuota) -> Placement:
+        """Enter a new quota of a placed pod, not yet acknowledged; ValueError where it would over-commit the row."""
+        if quota.percent > self.growth(placement):
+            raise ValueError(f"{placement.pod} may not grow to {quota.percent}: {self.growth(placement)} is free")
+        # What was applied or written before still counts until the agent says otherwise.
+        changed = replace(
+            placement,
+            slice=replace(placement.slice, time_quota=quota, generation=placement.slice.generation + 1),
+            applied_quota_percent=max(placement.applied_quota_percent, placement.held_quota_percent),
+        )
+        self._enter(changed)
+        return changed
+
+    def leave(self, pod: PodKey) -> None:
+        """A pod whose last process is gone."""
+        books = self._books.get(self._where.pop(pod, ""))
+        for row in tuple(books.rows.values()) if books else ():
+            if row.pods.pop(pod, None) is not None and not row.pods:
+                del books.rows[row.number]  # type: ignore[union-attr]
+
+    def over_committed(self) -> tuple[Reason, ...]:
+        """Every broken invariant; empty where all hold."""
+        return tuple(broken for books in self._books.values() for broken in _broken(books))
+
+    def _enter(self, placement: Placement) -> None:
+        books = self._books.get(placement.slice.gpu_uuid)
+        if books is None:
+            return
+        row = books.rows.setdefault(placement.slice.row, Row(placement.slice.row))
+        row.pods[placement.pod] = placement
+        self._where[placement.pod] = placement.slice.gpu_uuid
+
+
+def _broken(books: GpuBooks) -> Iterator[Reason]:
+    uuid = books.gpu.uuid
+    for row in books.rows.values():
+        if row.held_percent > 100:
+            yield reason("row-over-committed", gpu=uuid, row=row.number, held_percent=row.held_percent)
+    sm_percent = sum(row.sm_percent for row in books.rows.values())
+    if sm_percent > 100:
+        yield reason("sm-over-committed", gpu=uuid, sm_percent=sm_percent)
+    memory_bytes = sum(pod.slice.memory_bytes for pod in books.placements())
+    if memory_bytes > books.gpu.memory_bytes:
+        yield reason("memory-over-committed", gpu=uuid, memory_bytes=memory_bytes)
+    processes = sum(pod.processes for pod in books.placements())
+    if processes > books.gpu.mps_client_limit:
+        yield reason("clients-over-committed", gpu=uuid, processes=processes)

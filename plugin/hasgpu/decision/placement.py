@@ -1,0 +1,175 @@
+"""Where a new pod goes and how large its slice is: best fit over SM, quota, memory and clients. Pure.
+
+Of all slices that fit, those that carry the wanted rate win over those that don't. Among them a slice whose quota
+alone could later carry ``headroom`` times the rate wins (vertical before horizontal), as long as it costs at most
+PREMIUM times the cheapest; then the least GPU cost, SM x quota; then what is left behind: a fuller row, a fuller GPU.
+If none carries the rate, several pods will be needed, and the cheapest per request wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hasgpu.model.capacity import CapacityTable
+from hasgpu.model.decision import Reason, reason
+from hasgpu.model.gpu import GpuSlice
+from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds, SmPartition, TimeQuota
+
+from .ledger import GpuBooks, Ledger
+
+PREMIUM = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceWish:
+    """What a pod of a revision asks for."""
+
+    sm_partition: SmPartition | None
+    quota: QuotaBounds
+    memory_bytes: int
+    processes: int
+    gpu_product: str | None
+    nodes: frozenset[str] | None
+    """Nodes that the pod's own rules allow; None: any."""
+    tables: Mapping[str, CapacityTable]
+    """By GPU product; empty where nothing is known of the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A slice for a new pod; ``covers`` tells whether it carries the rate it was asked for."""
+
+    slice: GpuSlice
+    requests_per_s: float
+    covers: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRoom:
+    """Nothing fits, and what stood in the way, each fact once."""
+
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """One slice that fits, and what it is worth."""
+
+    chosen: Chosen
+    cost: float
+    roomy: bool
+    idle_sm_percent: int
+    free_sm_percent: int
+
+    def score(self, cheapest: float) -> tuple[bool, bool, float, int, int]:
+        """Less is better."""
+        worth_its_room = self.roomy and self.cost <= PREMIUM * cheapest
+        return (not self.chosen.covers, not worth_its_room, self.cost, self.idle_sm_percent, self.free_sm_percent)
+
+
+def choose_slice(
+    ledger: Ledger, wish: SliceWish, requests_per_s: float, *, headroom: float, unprofiled_sm_percent: int
+) -> Chosen | NoRoom:
+    """The best slice for one more pod that should carry ``requests_per_s``."""
+    candidates: list[_Candidate] = []
+    obstacles: list[Reason] = []
+    for books in ledger.gpus():
+        obstacle = _unusable(books, wish)
+        if obstacle is None:
+            before = len(candidates)
+            candidates.extend(_candidates(books, wish, requests_per_s, headroom, unprofiled_sm_percent))
+            obstacle = _full(books) if len(candidates) == before else None
+        if obstacle is not None:
+            obstacles.append(obstacle)
+    if not candidates:
+        return NoRoom(reasons=tuple(dict.fromkeys(obstacles)) or (reason("no-gpu"),))
+    cheapest = min((each.cost for each in candidates if each.chosen.covers), default=0.0)
+    return min(candidates, key=lambda each: each.score(cheapest)).chosen
+
+
+def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:
+    gpu = books.gpu
+    if wish.gpu_product is not None and gpu.product != wish.gpu_product:
+        return reason("other-product", gpu=gpu.uuid, product=gpu.product)
+    if wish.nodes is not None and gpu.node not in wish.nodes:
+        return reason("node-not-allowed", node=gpu.node)
+    if not (gpu.healthy and gpu.mps_ready):
+        return reason("gpu-not-ready", gpu=gpu.uuid, healthy=str(gpu.healthy), mps_ready=str(gpu.mps_ready))
+    if wish.memory_bytes > books.free_memory_bytes:
+        return reason("memory-full", gpu=gpu.uuid, free_bytes=books.free_memory_bytes, wanted_bytes=wish.memory_bytes)
+    if wish.processes > books.free_clients:
+        return reason("clients-full", gpu=gpu.uuid, free=books.free_clients)
+    return None
+
+
+def _full(books: GpuBooks) -> Reason:
+    rows = " ".join(f"{row.sm_percent}%x{row.free_percent}%" for row in books.rows.values())
+    return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.free_sm_percent, row_room=rows or "none")
+
+
+def _candidates(
+    books: GpuBooks, wish: SliceWish, requests_per_s: float, headroom: float, unprofiled_sm_percent: int
+) -> Iterator[_Candidate]:
+    table = wish.tables.get(books.gpu.product)
+    for row_number, sm, free_percent, spare in _lanes(books, wish, table, unprofiled_sm_percent):
+        high = min(wish.quota.high.percent, free_percent)
+        if high < max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT):
+            continue
+        quota, rate, roomy = _quota_for(table, sm, wish.quota.low.percent, high, requests_per_s, headroom)
+        covers = table is None or rate >= requests_per_s
+        entry = GpuSlice(
+            gpu_uuid=books.gpu.uuid,
+            row=row_number,
+            sm_partition=SmPartition(sm),
+            time_quota=TimeQuota(quota),
+            memory_bytes=wish.memory_bytes,
+            generation=1,
+        )
+        yield _Candidate(
+            chosen=Chosen(slice=entry, requests_per_s=rate, covers=covers),
+            cost=sm * quota / (1.0 if covers else max(rate, 1e-9)),
+            roomy=roomy,
+            idle_sm_percent=spare,
+            free_sm_percent=books.free_sm_percent,
+        )
+
+
+def _quota_for(
+    table: CapacityTable | None, sm: int, low: int, high: int, requests_per_s: float, headroom: float
+) -> tuple[int, float, bool]:
+    """Quota, its rate, and whether the lane has room to grow. Without a table: all of it, since nothing is known."""
+    if table is None:
+        return high, 0.0, True
+    least = table.least_quota(sm, requests_per_s, max(low, MIN_TIME_QUOTA_PERCENT), high)
+    quota = high if least is None else least
+    return quota, table.rate(sm, quota), table.rate(sm, high) >= headroom * requests_per_s
+
+
+def _lanes(
+    books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """(row, SM percent, free time, SMs of the row left idle) of every row that exists or could."""
+    widths = _widths(books, wish, table, unprofiled_sm_percent)
+    for row in books.rows.values():
+        fitting = [sm for sm in widths if sm <= row.sm_percent]
+        # An explicit or narrow share may live in a wider row; a pod that may choose takes the whole width.
+        if wish.sm_partition is None and table is not None:
+            yield row.number, row.sm_percent, row.free_percent, 0
+        elif fitting:
+            yield row.number, fitting[-1], row.free_percent, row.sm_percent - fitting[-1]
+    for sm in widths:
+        if sm <= books.free_sm_percent:
+            yield books.new_row, sm, 100, 0
+
+
+def _widths(
+    books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
+) -> tuple[int, ...]:
+    """SM shares worth trying, rising, each one that the GPU can really give."""
+    if wish.sm_partition is not None:
+        return (books.gpu.rounded_up(wish.sm_partition).percent,)
+    if table is not None:
+        return tuple(sorted({books.gpu.rounded_up(SmPartition(sm)).percent for sm in table.sm_percents}))
+    room = max([books.free_sm_percent, *(row.sm_percent for row in books.rows.values() if row.free_percent)])
+    return (books.gpu.rounded_up(SmPartition(max(1, min(unprofiled_sm_percent, room)))).percent,)

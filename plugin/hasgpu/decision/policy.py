@@ -1,0 +1,46 @@
+"""The knobs of our class, with their defaults and why. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How the hybrid autoscaler weighs the SLO against GPU time."""
+
+    hold_s: float = 6.0
+    """The quota follows the largest demand of the last so many seconds: noise of single seconds writes nothing."""
+
+    headroom: float = 2.0
+    """A new pod's share is chosen so that its quota alone can carry so many times the demand it was made for."""
+
+    first_requests_per_s: float = 2.0
+    """What a pod is made for that nobody planned, at least."""
+
+    drain_s: float = 1.0
+    """Backlog beyond what the SLO explains is to be gone after so many seconds, or one SLO where that is longer."""
+
+    startup_s: float = 8.0
+    """From a decision to a ready pod, until one was seen to start."""
+
+    patience: float = 3.0
+    """A pod not needed is kept for so many start-ups: about then keeping it has cost what bringing it back would."""
+
+    scale_in_load: float = 0.85
+    """Fewer pods must carry the demand with this part of what they can."""
+
+    unprofiled_sm_percent: int = 50
+    """SM share of a pod of which nothing is known, where so much is free."""
+
+    unprofiled_memory_bytes: int = 2 << 30
+    """Memory cap of a pod of which nothing is known."""
+
+    replace_after_s: float = 30.0
+    """How long a new revision waits for its predecessor's room before one old pod is evicted."""
+
+    recreate: bool = False
+    """True: the last Ready pod may be evicted too (setting ``replace: recreate``)."""
+
+    quiet_s: float = 1.0
+    """Least time between two shrinks of a pod's quota."""

@@ -1,0 +1,207 @@
+"""The decision of class has: vertical first, then horizontal, and reasons for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hasgpu.decision.hybrid import HybridState, RevisionView, decide
+from hasgpu.decision.ledger import Ledger
+from hasgpu.decision.policy import Policy
+from hasgpu.model.decision import Decision
+from hasgpu.model.gpu import Gpu
+from hasgpu.model.units import SmPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.decision.world import GIB, bounds, gpu, load, pod, view, wish
+
+POLICY = Policy(startup_s=8.0, patience=3.0, hold_s=6.0)
+
+
+def decided(
+    seen: RevisionView, *, state: HybridState | None = None, now: float = 100.0, gpus: Sequence[Gpu] = (gpu(),)
+) -> tuple[Decision, HybridState]:
+    ledger = Ledger(gpus, seen.placements)
+    return decide(seen, ledger, state or HybridState(), POLICY, now)
+
+
+def facts(decision: Decision) -> list[str]:
+    return [each.fact for each in decision.reasons]
+
+
+def quotas(decision: Decision) -> list[int]:
+    return [change.new.time_quota.percent for change in decision.quota_changes]
+
+
+def test_more_load_raises_the_quota_and_adds_no_pod() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(6.0)))
+    assert quotas(decision) == [75]
+    assert decision.desired_pods == 1
+
+
+def test_what_the_quota_cannot_carry_becomes_pods() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(12.0)))
+    assert quotas(decision) == [100]
+    assert decision.desired_pods == 2
+    assert len(decision.plans) == 1
+    assert "scale-out" in facts(decision)
+
+
+def test_a_pod_that_was_promised_is_not_asked_for_twice() -> None:
+    first, _ = decided(view(pod(quota=20), load=load(12.0)))
+    second, _ = decided(view(pod(quota=20), load=load(12.0), plans=first.plans))
+    assert second.desired_pods == 2
+    assert second.plans == ()
+
+
+def test_a_waiting_pod_takes_the_plan_before_a_new_pod_is_made() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(12.0), replicas=2))
+    assert decision.desired_pods == 2
+    assert len(decision.plans) == 1
+
+
+def test_max_scale_is_kept_and_told() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(12.0), most=1))
+    assert decision.desired_pods == 1
+    assert "max-scale" in facts(decision)
+
+
+def test_no_room_for_another_pod_is_told_and_makes_none() -> None:
+    full = view(pod(sm=20, quota=20), load=load(12.0), wish=wish(memory_bytes=16 * GIB))
+    decision, _ = decided(full)
+    assert decision.desired_pods == 1
+    assert {"no-room", "memory-full"} <= set(facts(decision))
+
+
+def test_a_pod_that_starts_counts_for_pods_but_not_for_the_quota_now() -> None:
+    starting = pod("starting", row=1, ready=False)
+    decision, _ = decided(view(pod(quota=20), starting, load=load(7.0)))
+    assert quotas(decision) == [88, 88]
+    assert decision.desired_pods == 2
+
+
+def test_in_flight_beyond_the_forecast_is_drained() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(1.0, in_flight=5.0)))
+    assert "panic" in facts(decision)
+    assert quotas(decision) == [60]
+
+
+def test_unknown_load_decides_nothing() -> None:
+    decision, _ = decided(view(pod(quota=70), load=replace(load(), known=False)))
+    assert (decision.desired_pods, decision.quota_changes, facts(decision)) == (None, (), ["load-unknown"])
+
+
+def test_the_quota_falls_only_when_the_largest_demand_of_the_last_seconds_did() -> None:
+    _, state = decided(view(pod(quota=75), load=load(6.0)), now=100.0)
+    soon, state = decided(view(pod(quota=75), load=load(2.0)), state=state, now=103.0)
+    later, _ = decided(view(pod(quota=75), load=load(2.0)), state=state, now=107.0)
+    assert quotas(soon) == []
+    assert quotas(later) == [25]
+
+
+def test_shrinks_keep_their_distance_and_raises_do_not() -> None:
+    shrink, _ = decided(view(pod(quota=75), load=load(2.0), quiet_until_s=101.0))
+    growth, _ = decided(view(pod(quota=5), load=load(2.0), quiet_until_s=101.0))
+    assert quotas(shrink) == []
+    assert quotas(growth) == [25]
+
+
+def test_a_superfluous_pod_leaves_only_after_its_patience() -> None:
+    seen = view(pod(), pod("second", row=1), load=load(1.0))
+    now, state = decided(seen, now=100.0)
+    soon, state = decided(seen, state=state, now=110.0)
+    late, _ = decided(seen, state=state, now=125.0)
+    assert (now.desired_pods, soon.desired_pods, late.desired_pods) == (2, 2, 1)
+    assert len(late.victims) == 1
+
+
+def test_load_that_comes_back_keeps_the_pod() -> None:
+    quiet = view(pod(), pod("second", row=1), load=load(1.0))
+    _, state = decided(quiet, now=100.0)
+    _, state = decided(replace(quiet, load=load(14.0)), state=state, now=115.0)
+    late, _ = decided(quiet, state=state, now=126.0)
+    assert late.desired_pods == 2
+
+
+def test_a_pod_that_is_not_ready_leaves_first() -> None:
+    seen = view(pod(), pod("starting", row=1, ready=False), load=load(1.0))
+    _, state = decided(seen, now=100.0)
+    late, _ = decided(seen, state=state, now=125.0)
+    assert [victim.name for victim in late.victims] == ["starting"]
+
+
+def test_an_idle_revision_goes_to_zero() -> None:
+    decision, _ = decided(view(pod(), load=load(0.0, idle_s=61.0)))
+    assert decision.desired_pods == 0
+    assert "idle" in facts(decision)
+
+
+def test_an_idle_revision_keeps_its_min_scale() -> None:
+    decision, _ = decided(view(pod(), load=load(0.0, idle_s=61.0), least=1))
+    assert decision.desired_pods == 1
+
+
+def test_the_first_request_wakes_one_pod_with_a_slice_for_the_load() -> None:
+    decision, _ = decided(view(load=load(0.0, in_flight=1.0)))
+    assert decision.desired_pods == 1
+    assert len(decision.plans) == 1
+
+
+def test_a_wake_up_without_room_asks_for_a_pod_all_the_same() -> None:
+    decision, _ = decided(view(load=load(3.0), wish=wish(gpu_product="H100")))
+    assert (decision.desired_pods, decision.plans) == (1, ())
+    assert "no-room" in facts(decision)
+
+
+def test_without_a_profile_the_quota_is_the_upper_bound_and_the_pods_stay() -> None:
+    decision, _ = decided(view(pod(quota=20), load=load(50.0), wish=wish(tables={}, quota=bounds(5, 80))))
+    assert quotas(decision) == [80]
+    assert decision.desired_pods == 1
+    assert "no-profile" in facts(decision)
+
+
+def test_a_predecessor_that_yields_goes_to_its_cap() -> None:
+    decision, _ = decided(view(pod(quota=80), load=load(6.0), cap_percent=10))
+    assert quotas(decision) == [10]
+    assert "yields" in facts(decision)
+
+
+def test_steady_load_reaches_a_steady_state() -> None:
+    seen, state, now = view(pod(quota=20), load=load(5.0)), HybridState(), 100.0
+    for _ in range(5):
+        decision, state = decided(seen, state=state, now=now)
+        placed = tuple(
+            replace(held, slice=change.new, applied_generation=change.new.generation)
+            for held, change in zip(seen.placements, decision.quota_changes, strict=False)
+        )
+        seen, now = replace(seen, placements=placed or seen.placements), now + 1.0
+    assert decision.quota_changes == ()
+    assert decision.desired_pods == 1
+
+
+rates = st.floats(0.0, 60.0)
+
+
+@settings(max_examples=60)
+@given(rates, rates, st.integers(5, 100), st.integers(0, 3), st.sampled_from([0, 1, 4]))
+def test_more_demand_never_means_less_quota_or_fewer_pods(a: float, b: float, quota: int, pods: int, most: int) -> None:
+    placed = tuple(pod(f"p{i}", row=i, sm=20, quota=quota) for i in range(pods))
+    less, _ = decided(view(*placed, load=load(min(a, b)), most=most))
+    more, _ = decided(view(*placed, load=load(max(a, b)), most=most))
+    assert (more.desired_pods or 0) >= (less.desired_pods or 0)
+    assert (more.quota_percent or 0) >= (less.quota_percent or 0)
+
+
+@settings(max_examples=60)
+@given(rates, st.integers(0, 6), st.integers(1, 5), st.sampled_from([None, SmPartition(20)]))
+def test_bounds_are_kept_and_nothing_is_promised_twice(
+    demand: float, pods: int, most: int, sm: SmPartition | None
+) -> None:
+    placed = tuple(pod(f"p{i}", row=i % 5, sm=20, quota=20) for i in range(pods))
+    ledger = Ledger([gpu()], placed)
+    seen = view(*placed, load=load(demand), most=most, wish=wish(sm_partition=sm))
+    decision, _ = decide(seen, ledger, HybridState(), POLICY, 100.0)
+    assert ledger.over_committed() == ()
+    assert decision.desired_pods is not None
+    assert decision.desired_pods <= max(most, pods, 1)
