@@ -37,7 +37,8 @@ def phantoms(gpus: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]
         for row in gpu.get("status", {}).get("rows", [])
     }
     return [
-        f"row {row} of {gpu}: GPU object counts {counted.get((gpu, row), 0)} pods, the ledger {ledger.get((gpu, row), 0)}"
+        f"row {row} of {gpu}: the GPU object counts {counted.get((gpu, row), 0)} pods,"
+        f" the ledger {ledger.get((gpu, row), 0)}"
         for gpu, row in sorted(set(counted) | set(ledger))
         if counted.get((gpu, row), 0) != ledger.get((gpu, row), 0)
     ]
