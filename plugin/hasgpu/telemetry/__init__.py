@@ -1,1 +1,1 @@
-"""Adapter: OpenTelemetry, logs, CloudEvents."""
+"""Adapter: OpenTelemetry traces and metrics, JSON logs, CloudEvents. Tells what happened; decides nothing."""
