@@ -1,0 +1,71 @@
+"""Process autoscaler: the one thread that the GPU class lives in. Hands it leadership, load and time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hasgpu.model.load import StatMessage
+
+from .scaling_class import GpuClass
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+_QUEUED_MESSAGES = 100_000
+
+
+class GpuLoop:
+    """Stats are handed over on arrival; a tick follows at once where something woke the loop, else each second."""
+
+    def __init__(self, gpu: GpuClass, leads: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
+        self._gpu, self._leads, self._clock = gpu, leads, clock
+        self._messages: deque[StatMessage] = deque(maxlen=_QUEUED_MESSAGES)
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gpu class", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ends after the tick that runs now."""
+        self._stopping.set()
+        self._woken.set()
+        self._thread.join(timeout_s)
+
+    def wake(self) -> None:
+        """Something changed; never blocks."""
+        self._woken.set()
+
+    def on_stats(self, messages: Sequence[StatMessage]) -> None:
+        """Queues load; never blocks."""
+        self._messages.extend(messages)
+        self._woken.set()
+
+    def _run(self) -> None:
+        leading = False
+        while not self._stopping.is_set():
+            self._woken.wait(TICK_S)
+            self._woken.clear()
+            try:
+                leading = self._turn(leading)
+            except Exception:
+                # The loop's edge: one bad turn must not end the class for all revisions.
+                log.exception("gpu class: a turn failed")
+                self._stopping.wait(TICK_S)
+
+    def _turn(self, leading: bool) -> bool:
+        now, leads = self._clock(), self._leads()
+        if leads != leading:
+            self._gpu.lead(leads, now)
+        messages = [self._messages.popleft() for _ in range(len(self._messages))]
+        if leads:
+            if messages:
+                self._gpu.on_stats(messages, now)
+            self._gpu.tick(now)
+        return leads

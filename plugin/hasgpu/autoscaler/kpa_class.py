@@ -1,0 +1,190 @@
+"""Process autoscaler: class kpa.autoscaling.knative.dev. Collects load and ticks each revision's algorithm every 2 s.
+
+Calls no API server. What is decided is read with ``wanted``; a change is announced with ``on_change``.
+Reference: knative/serving pkg/autoscaler/scaling/multiscaler.go and metrics/collector.go.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hasgpu.cluster.knative import MetricSpec, PodAutoscaler
+from hasgpu.decision.kpa import TICK_S, KpaScaler
+from hasgpu.decision.load_windows import LoadWindows
+from hasgpu.model.decider import Aggregation, DeciderSpec, ScaleResult
+from hasgpu.model.keys import RevisionKey
+from hasgpu.model.load import StatMessage
+
+from .scaling_class import Wanted
+
+_NS = 1e9
+
+
+@dataclass(slots=True)
+class Collection:
+    """The load of one Metric object."""
+
+    windows: LoadWindows
+    stable_window_s: float
+    scrape_target: str
+
+
+@dataclass(slots=True)
+class _Decider:
+    spec: DeciderSpec
+    scaler: KpaScaler
+    wanted: Wanted
+    last: ScaleResult | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class KpaClass:
+    """One lock guards all: whatever is done under it takes microseconds."""
+
+    activation_times_out = True
+    scrapes = True
+
+    def __init__(
+        self,
+        *,
+        ready_pods: Callable[[RevisionKey], int],
+        on_change: Callable[[RevisionKey], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ready_pods = ready_pods
+        self._on_change = on_change
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._deciders: dict[RevisionKey, _Decider] = {}
+        self._collections: dict[RevisionKey, Collection] = {}
+        self._ticks: list[tuple[float, int, RevisionKey, _Decider]] = []
+        self._sequence = 0
+        self._stopping = threading.Event()
+        self._added = threading.Event()
+
+    def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
+        """The last decision; a revision seen first starts its ticks, the first of them in two seconds."""
+        key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
+        with self._lock:
+            decider = self._deciders.get(key)
+            if decider is None:
+                scaler = KpaScaler(spec, self._ready_pods(key), now)
+                initial = Wanted(pods=-1, excess_burst_capacity=_initial_burst(spec))
+                decider = self._deciders[key] = _Decider(spec, scaler, initial, labels=pa.metadata.labels)
+                self._sequence += 1
+                heapq.heappush(self._ticks, (now + TICK_S, self._sequence, key, decider))
+                self._added.set()
+            decider.spec = spec
+            return decider.wanted
+
+    def forget(self, key: RevisionKey) -> None:
+        """Ends the ticks; the collection follows the Metric object."""
+        with self._lock:
+            self._deciders.pop(key, None)
+
+    def collect(self, key: RevisionKey, spec: MetricSpec, aggregation: Aggregation) -> None:
+        """Follow a Metric object. As upstream, a changed aggregation needs a new Metric."""
+        stable_s, panic_s = spec.stable_window_ns / _NS, spec.panic_window_ns / _NS
+        with self._lock:
+            found = self._collections.get(key)
+            if found is None:
+                windows = LoadWindows(stable_s, panic_s, aggregation)
+                self._collections[key] = Collection(windows, stable_s, spec.scrape_target)
+            else:
+                found.windows.resize(stable_s, panic_s, self._clock())
+                found.stable_window_s, found.scrape_target = stable_s, spec.scrape_target
+
+    def stop_collecting(self, key: RevisionKey) -> None:
+        """The Metric object is gone."""
+        with self._lock:
+            self._collections.pop(key, None)
+
+    def collection(self, key: RevisionKey) -> Collection | None:
+        """What to scrape for a revision."""
+        return self._collections.get(key)
+
+    def on_stats(self, messages: Sequence[StatMessage]) -> None:
+        """Record load. A revision at zero with a request waiting is decided at once."""
+        woken: list[RevisionKey] = []
+        with self._lock:
+            for message in messages:
+                collection = self._collections.get(message.key)
+                if collection is not None:
+                    collection.windows.record(message.timestamp_s, message)
+                if message.average_concurrent_requests != 0:
+                    decider = self._deciders.get(message.key)
+                    if decider is not None and decider.wanted.pods == 0:
+                        woken.append(message.key)
+        for key in woken:
+            self.tick(key, self._clock())
+
+    def tick(self, key: RevisionKey, now: float) -> None:
+        """Evaluate one revision."""
+        with self._lock:
+            decider = self._deciders.get(key)
+            changed = decider is not None and self._evaluate(key, decider, now)
+        if changed:
+            self._on_change(key)
+
+    def run(self) -> None:
+        """Ticks until ``stop``; the body of a thread of its own."""
+        while not self._stopping.is_set():
+            self._added.clear()
+            self._added.wait(self.tick_due(self._clock()))
+
+    def stop(self) -> None:
+        """Ends ``run``."""
+        self._stopping.set()
+        self._added.set()
+
+    def tick_due(self, now: float) -> float | None:
+        """Tick every revision that is due; seconds until the next one is."""
+        while True:
+            with self._lock:
+                if not self._ticks:
+                    return None
+                due, sequence, key, decider = self._ticks[0]
+                if due > now:
+                    return due - now
+                # A ticker that fell behind skips ticks instead of catching up on them.
+                following = max(due + TICK_S, now)
+                live = self._deciders.get(key) is decider
+                if live:
+                    heapq.heapreplace(self._ticks, (following, sequence, key, decider))
+                else:
+                    heapq.heappop(self._ticks)
+            if live:
+                self.tick(key, now)
+
+    def results(self) -> list[tuple[RevisionKey, dict[str, str], DeciderSpec, ScaleResult]]:
+        """The last evaluation of each revision, for /metrics."""
+        with self._lock:
+            return [(key, d.labels, d.spec, d.last) for key, d in self._deciders.items() if d.last is not None]
+
+    def _evaluate(self, key: RevisionKey, decider: _Decider, now: float) -> bool:
+        """Did the wish change enough to reconcile? The sign of the burst capacity moves the activator."""
+        collection = self._collections.get(key)
+        if collection is None:
+            return False
+        load = collection.windows.stable_and_panic(
+            decider.spec.scaling_metric, now, scraped=bool(collection.scrape_target)
+        )
+        if load is None:
+            return False
+        result = decider.scaler.scale(decider.spec, now, self._ready_pods(key), *load)
+        decider.last, before = result, decider.wanted
+        decider.wanted = Wanted(pods=result.desired_pods, excess_burst_capacity=result.excess_burst_capacity)
+        return before.pods != result.desired_pods or (before.excess_burst_capacity < 0) != (
+            result.excess_burst_capacity < 0
+        )
+
+
+def _initial_burst(spec: DeciderSpec) -> int:
+    """Before the first evaluation the initial scale stands in for the ready pods."""
+    if spec.target_burst_capacity in (-1, 0):
+        return int(spec.target_burst_capacity)
+    return int(spec.initial_scale * spec.total_value - spec.target_burst_capacity)
