@@ -64,7 +64,8 @@ class Daemon:
                 self._stopping.wait(delay_s)
 
     def _command(self) -> list[str]:
-        program = [self._program, "-f"]
+        # Pods run under users of their own: one server must take them all.
+        program = [self._program, "-f", "-multiuser-server"]
         own_shm = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_OWN_SHM, "sh"]
         return [*own_shm, str(self._folders.shm), *program]
 
