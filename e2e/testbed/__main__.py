@@ -51,7 +51,7 @@ def _alone() -> Iterator[None]:
 
 def _build(_: argparse.Namespace) -> int:
     bed.build()
-    return 0
+    return _report(bed.build_products())
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -87,7 +87,10 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> int:
-    refused = bed.load_product_images(tuple(arguments.only))
+    return _report(bed.load_product_images(tuple(arguments.only)))
+
+
+def _report(refused: dict[str, str]) -> int:
     for name, reason in refused.items():
         print(f"{name}: not made, {reason}", file=sys.stderr)
     return 1 if refused else 0

@@ -94,6 +94,13 @@ def build() -> None:
     containerd.preload(images)
 
 
+def build_products() -> dict[str, str]:
+    """This project's own images, imported where no cluster runs; what could not be made, and why."""
+    images, refused = make_images(PRODUCT)
+    containerd.preload(images)
+    return refused
+
+
 def make_images(recipes: tuple[Recipe, ...], only: tuple[str, ...] = ()) -> tuple[list[Image], dict[str, str]]:
     """The images that can be made, and why the others cannot."""
     made, refused = [], {}

@@ -68,12 +68,13 @@ def start() -> None:
 def preload(images: Sequence[Image]) -> None:
     """Import images while no cluster runs, so that starting one need not."""
     note = CONTAINERD_ROOT / "preloaded"
-    wanted = "\n".join(image.manifest.digest for image in images)
-    if process.running("containerd") or (note.exists() and note.read_text() == wanted):
+    known = set(note.read_text().split()) if note.exists() else set()
+    wanted = {image.manifest.digest for image in images}
+    if process.running("containerd") or wanted <= known:
         return
     with _without_pods():
         load(images)
-    note.write_text(wanted)
+    note.write_text("\n".join(sorted(wanted | known)))
 
 
 @contextmanager

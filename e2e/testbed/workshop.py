@@ -9,6 +9,7 @@ import compileall
 import configparser
 import hashlib
 import py_compile
+import re
 import shutil
 import sys
 import tempfile
@@ -57,7 +58,7 @@ def requirements(extra: str) -> list[str]:
 def wheels_layer(wanted: Iterable[str]) -> Blob:
     """Wheels at their pinned versions, with bytecode that needs no timestamp check."""
     names = sorted(wanted)
-    key = f"wheels {names} {CONSTRAINTS.read_text()}"
+    key = f"wheels {names} {CONSTRAINTS.read_text()} {_NOT_NEEDED.pattern}"
 
     def make() -> Blob:
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -127,5 +128,12 @@ def static_layer(program: Path, target: str) -> Blob:
     return cached(key, lambda: store.layer(entries))
 
 
+_NOT_NEEDED = re.compile(
+    r"bin(/|$)"
+    r"|kubernetes/aio(/|$)"  # A second client for asyncio: 70 MB that nothing of ours imports.
+    r"|.+/tests(/|$)"
+)
+
+
 def _is_not_needed(relative: str) -> bool:
-    return relative.startswith("bin/") or relative == "bin"
+    return _NOT_NEEDED.match(relative) is not None
