@@ -7,12 +7,12 @@ run is admitted like everything else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+import time
+from typing import Literal, Protocol
 
 import msgspec
 from flask import Flask, Response, request
-
+from hasgpu.telemetry.metrics import Metrics
 from hasgpu.telemetry.tracing import Tracing
 
 from .mutate_pod import mutate_pod
@@ -25,7 +25,7 @@ from .verdict import Verdict
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 << 20  # a review holds the old and the new object; etcd takes 1.5 MiB for one
-_JSON = "application/json"
+Path = Literal["services", "pods"]
 
 
 class Known(Protocol):
@@ -38,51 +38,73 @@ class Known(Protocol):
         """As config-hasgpu says now."""
 
 
-def create_app(known: Known, tracing: Tracing, admitted: Callable[[str, bool, float], None]) -> Flask:
-    """The WSGI application; ``admitted`` is told path, outcome and seconds of every review."""
+class Admission:
+    """Answers reviews; safe to share between threads."""
+
+    def __init__(self, known: Known, tracing: Tracing, metrics: Metrics) -> None:
+        self._known, self._tracing, self._metrics = known, tracing, metrics
+
+    def answer(self, path: Path, body: bytes, caller: str | None) -> bytes:
+        """The answer to one review, ValidationError where it is none; ``caller`` is the API server's traceparent."""
+        began_s = time.perf_counter()
+        review = msgspec.json.decode(body, type=Review)
+        asked = review.request
+        attributes = {"k8s.namespace.name": asked.namespace, "hasgpu.admission.path": path}
+        with self._tracing.span("admit", parent=_sampled(caller), attributes=attributes) as span:
+            try:
+                verdict = self._judge_pod(asked, span.traceparent) if path == "pods" else self._judge_service(asked)
+            except msgspec.ValidationError as error:
+                verdict = Verdict(problems=(f"the object is malformed: {error}",))
+            span.set("hasgpu.admission.allowed", verdict.allowed)
+        for problem in verdict.problems:
+            log.info("refused %s %s/%s: %s", path, asked.namespace, asked.name, problem)
+        outcome = {"hasgpu.admission.path": path, "hasgpu.admission.allowed": str(verdict.allowed).lower()}
+        self._metrics.record("hasgpu.admission.duration", time.perf_counter() - began_s, outcome)
+        return to_answer(review, verdict)
+
+    def _judge_service(self, asked: Request) -> Verdict:
+        old = msgspec.json.decode(asked.old_object, type=Service) if asked.operation == "UPDATE" else None
+        return mutate_service(
+            msgspec.json.decode(asked.object, type=Service),
+            old,
+            asked.namespace,
+            self._known.surroundings(asked.namespace),
+            self._known.injection(),
+        )
+
+    def _judge_pod(self, asked: Request, traceparent: str) -> Verdict:
+        return mutate_pod(msgspec.json.decode(asked.object, type=Pod), self._known.injection(), traceparent or None)
+
+
+def create_app(admission: Admission) -> Flask:
+    """The WSGI application."""
     app = Flask("hasgpu_webhook", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
-    def judge_service(asked: Request) -> Verdict:
-        old = msgspec.json.decode(asked.old_object, type=Service | None)
-        return mutate_service(
-            msgspec.json.decode(asked.object, type=Service),
-            old if asked.operation == "UPDATE" else None,
-            asked.namespace,
-            known.surroundings(asked.namespace),
-            known.injection(),
-        )
-
-    def judge_pod(asked: Request, traceparent: str | None) -> Verdict:
-        return mutate_pod(msgspec.json.decode(asked.object, type=Pod), known.injection(), traceparent)
-
     @app.post("/services")
     def services() -> Response:
-        return answer("services", lambda asked, _: judge_service(asked))
+        return _respond(admission, "services")
 
     @app.post("/pods")
     def pods() -> Response:
-        return answer("pods", judge_pod)
+        return _respond(admission, "pods")
 
     @app.get("/healthz")
     @app.get("/readyz")
     def healthy() -> Response:
         return Response("ok\n", mimetype="text/plain")
 
-    def answer(path: str, judge: Callable[[Request, str | None], Verdict]) -> Response:
-        try:
-            review = msgspec.json.decode(request.get_data(), type=Review)
-        except msgspec.MsgspecError as error:
-            return Response(f"not an AdmissionReview: {error}\n", status=400, mimetype="text/plain")
-        asked = review.request
-        attributes = {"k8s.namespace.name": asked.namespace, "hasgpu.admission.path": path}
-        with tracing.span("admit", parent=request.headers.get("traceparent"), attributes=attributes) as span:
-            try:
-                verdict = judge(asked, span.traceparent)
-            except msgspec.ValidationError as error:
-                verdict = Verdict(problems=(f"the object is malformed: {error}",))
-        for problem in verdict.problems:
-            log.info("refused %s %s/%s: %s", path, asked.namespace, asked.name, problem)
-        return Response(to_answer(review, verdict), mimetype=_JSON)
-
     return app
+
+
+def _respond(admission: Admission, path: Path) -> Response:
+    try:
+        answer = admission.answer(path, request.get_data(), request.headers.get("traceparent"))
+    except msgspec.MsgspecError as error:
+        return Response(f"not an AdmissionReview: {error}\n", status=400, mimetype="text/plain")
+    return Response(answer, mimetype="application/json")
+
+
+def _sampled(traceparent: str | None) -> str | None:
+    """The API server's context, where it records one; an unrecorded parent would silence the span."""
+    return traceparent if traceparent is not None and traceparent.endswith("-01") else None

@@ -73,6 +73,10 @@ class Observer:
             start()
         return self
 
+    def wait_settings(self, timeout_s: float) -> bool:
+        """Waits for the first list of ConfigMaps; False where it did not come in time."""
+        return self._config_maps.wait_synced(timeout_s)
+
     def surroundings(self, namespace: str) -> Surroundings:
         """What is known now, as an object in ``namespace`` sees it."""
         found = self._namespaces.get("", namespace)
