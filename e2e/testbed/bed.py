@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from e2e.testbed import containerd, controlplane, debian, gpus, host, knative, node, pki, process, toolchain
+from e2e.testbed import containerd, controlplane, debian, gpus, host, knative, node, pki, process, toolchain, workshop
 from e2e.testbed.addresses import DNS_IP, INGRESS_URL, NODE_IP, NODE_NAME
 from e2e.testbed.image import Image
 from e2e.testbed.kubectl import apply, kubectl, wait
@@ -98,6 +98,8 @@ def build_products() -> dict[str, str]:
     """This project's own images, imported where no cluster runs; what could not be made, and why."""
     images, refused = make_images(PRODUCT)
     containerd.preload(images)
+    if not refused:
+        workshop.store.prune([*images, *(recipe.make() for recipe in SYSTEM)])
     return refused
 
 

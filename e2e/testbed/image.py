@@ -105,6 +105,15 @@ class Store:
         path = self.folder / digest.removeprefix("sha256:")
         return Blob(digest=digest, size_bytes=path.stat().st_size, path=path) if path.exists() else None
 
+    def prune(self, images: Iterable[Image]) -> int:
+        """Remove every blob that none of these images reaches; the bytes freed."""
+        kept = {blob.path for image in images for blob in (image.manifest, image.config, *image.layers)}
+        unused = [path for path in self.folder.iterdir() if path not in kept]
+        freed_bytes = sum(path.stat().st_size for path in unused)
+        for path in unused:
+            path.unlink()
+        return freed_bytes
+
     def _keep(self, partial: Path, digest: str) -> Blob:
         path = self.folder / digest.removeprefix("sha256:")
         partial.replace(path)

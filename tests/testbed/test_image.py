@@ -119,3 +119,11 @@ def test_an_archive_leaves_out_what_the_receiver_has(store: Store) -> None:
     names = unpack(out.getvalue()).keys()
     assert not any(image.layers[0].digest.endswith(name.split("/")[-1]) for name in names)
     assert any(image.layers[1].digest.endswith(name.split("/")[-1]) for name in names)
+
+
+def test_pruning_keeps_what_an_image_reaches_and_nothing_else(store: Store) -> None:
+    kept, dropped = image_of(store, "hasgpu.local/x:1", "x"), image_of(store, "hasgpu.local/y:1", "y")
+    freed_bytes = store.prune([kept])
+    assert freed_bytes > dropped.layers[1].size_bytes
+    assert all(blob.path.exists() for blob in (kept.manifest, kept.config, *kept.layers))
+    assert not dropped.layers[1].path.exists()
