@@ -21,10 +21,15 @@ _QUEUED_MESSAGES = 100_000
 class GpuLoop:
     """Stats are handed over on arrival; a tick follows at once where something woke the loop, else each second."""
 
-    def __init__(self, gpu: GpuClass, leads: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
-        self._gpu, self._leads, self._clock = gpu, leads, clock
+    def __init__(
+        self,
+        gpu: GpuClass,
+        leads: Callable[[], bool],
+        woken: threading.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._gpu, self._leads, self._woken, self._clock = gpu, leads, woken, clock
         self._messages: deque[StatMessage] = deque(maxlen=_QUEUED_MESSAGES)
-        self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu class", daemon=True)
 
@@ -37,10 +42,6 @@ class GpuLoop:
         self._stopping.set()
         self._woken.set()
         self._thread.join(timeout_s)
-
-    def wake(self) -> None:
-        """Something changed; never blocks."""
-        self._woken.set()
 
     def on_stats(self, messages: Sequence[StatMessage]) -> None:
         """Queues load; never blocks."""

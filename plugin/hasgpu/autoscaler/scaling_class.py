@@ -6,7 +6,7 @@ says how many pods it wants. ``process`` builds one object per class and calls i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,5 +64,8 @@ class GpuClass(ScalingClass, Protocol):
     def tick(self, now: float) -> None:
         """Look at the world and act."""
 
-    def metrics(self) -> Sequence[tuple[str, dict[str, str], float]]:
+    def scaled(self, key: RevisionKey, before: int, after: int) -> None:
+        """A Deployment of this class was asked for other replicas. Called by reconcile workers: must not block."""
+
+    def metrics(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
         """Gauges for /metrics: name, attributes, value."""

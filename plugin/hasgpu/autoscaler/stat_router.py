@@ -5,7 +5,7 @@ Called on the event loop; keeps nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hasgpu.model.keys import RevisionKey
@@ -22,7 +22,7 @@ class StatRouter:
         self,
         leadership: Leadership,
         class_of: Callable[[RevisionKey], str],
-        accept: dict[str, Callable[[Sequence[StatMessage]], None]],
+        accept: Mapping[str, Callable[[Sequence[StatMessage]], None]],
         clock: Callable[[], float],
     ) -> None:
         self._leadership = leadership

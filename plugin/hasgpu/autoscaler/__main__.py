@@ -1,0 +1,40 @@
+"""Process autoscaler: ``python -m hasgpu.autoscaler``. Reads the environment; everything else is ``process``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from hasgpu.cluster.session import Session
+from hasgpu.telemetry.cloudevents import CloudEvents
+from hasgpu.telemetry.logs import configure
+
+from .activator_probe import cluster_domain
+from .has_class import HasClass
+from .process import SERVICE, Identity, Process
+
+
+def main() -> int:
+    """Serves until SIGTERM."""
+    configure(SERVICE, level=os.environ.get("HASGPU_LOG_LEVEL", "INFO"))
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    identity = Identity(
+        pod_name=os.environ["POD_NAME"],
+        pod_ip=os.environ["POD_IP"],
+        namespace=os.environ["SYSTEM_NAMESPACE"],
+        domain=cluster_domain(),
+    )
+    session = Session.connect(user_agent=SERVICE)
+    process = Process(session, identity, CloudEvents.from_environment(os.environ), HasClass)
+    process.start()
+    stopping.wait()
+    process.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

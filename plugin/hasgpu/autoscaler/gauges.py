@@ -1,0 +1,51 @@
+"""Process autoscaler: Knative's own gauges of each revision, as /metrics shows them. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hasgpu.cluster.knative import PodAutoscaler
+from hasgpu.model.annotations import CONFIGURATION_LABEL, SERVICE_LABEL
+from hasgpu.model.keys import RevisionKey
+from hasgpu.telemetry.instruments import CONFIGURATION, NAMESPACE, REVISION, SERVICE
+
+from .kpa_class import KpaClass
+from .pod_index import PodIndex
+
+Gauge = tuple[str, Mapping[str, str], float]
+
+
+def attributes(key: RevisionKey, labels: Mapping[str, str]) -> dict[str, str]:
+    """What every series of a revision carries."""
+    return {
+        NAMESPACE: key.namespace,
+        SERVICE: labels.get(SERVICE_LABEL, ""),
+        CONFIGURATION: labels.get(CONFIGURATION_LABEL, ""),
+        REVISION: key.name,
+    }
+
+
+def decision_gauges(kpa: KpaClass) -> Iterable[Gauge]:
+    """The last evaluation of each revision of class kpa."""
+    for key, labels, spec, result in kpa.results():
+        of = attributes(key, labels)
+        kind = spec.scaling_metric
+        yield "kn.revision.pods.desired", of, result.desired_pods
+        yield "kn.revision.capacity.excess", of, result.excess_burst_capacity
+        yield "kn.revision.panic.mode", of, int(result.panicking)
+        yield f"kn.revision.{kind}.stable", of, result.stable
+        yield f"kn.revision.{kind}.panic", of, result.panic
+        yield f"kn.revision.{kind}.target", of, spec.target_value
+
+
+def pod_gauges(podautoscalers: Iterable[PodAutoscaler], pods: PodIndex) -> Iterable[Gauge]:
+    """Pods asked for and there, of each revision; a wish not known yet has no series."""
+    for pa in podautoscalers:
+        key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
+        of, counts = attributes(key, pa.metadata.labels), pods.counts(key)
+        if pa.status.desired_scale is not None and pa.status.desired_scale >= 0:
+            yield "kn.revision.pods.requested", of, pa.status.desired_scale
+        yield "kn.revision.pods.count", of, counts.ready
+        yield "kn.revision.pods.not_ready.count", of, counts.not_ready
+        yield "kn.revision.pods.pending.count", of, counts.pending
+        yield "kn.revision.pods.terminating.count", of, counts.terminating

@@ -1,0 +1,308 @@
+"""Process autoscaler: puts the parts together, starts and stops them in order. Decides nothing itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hasgpu.cluster.errors import NotFound
+from hasgpu.cluster.events import EventRecorder, Regarding
+from hasgpu.cluster.knative import PodAutoscaler
+from hasgpu.cluster.objects import ConfigMap
+from hasgpu.cluster.paths import CONFIG_MAPS, named
+from hasgpu.cluster.session import Session
+from hasgpu.model.annotations import ALLOCATOR_LEASE, HAS_CLASS, KPA_CLASS
+from hasgpu.model.keys import RevisionKey
+from hasgpu.settings.store import ConfigStore
+from hasgpu.stats.agents import Agents, agent_tls
+from hasgpu.stats.server import StatServer
+from hasgpu.telemetry.cloudevents import CloudEvents
+from hasgpu.telemetry.metrics import Metrics
+from hasgpu.telemetry.tracing import Tracing
+
+from .activator_probe import activator_answers
+from .event_loop import EventLoop
+from .gauges import attributes, decision_gauges, pod_gauges
+from .gpu_loop import GpuLoop
+from .kpa_class import KpaClass
+from .leadership import Leadership
+from .metric_reconciler import MetricReconciler
+from .owned import PA_API_VERSION
+from .reconciler import Caches, Edges, Reconciler
+from .revision_spec import scaling_class
+from .scaling_class import GpuClass, ScalingClass
+from .scrape_loop import ScrapeLoop
+from .stat_router import StatRouter
+from .surroundings import AgentReports, Surroundings
+from .work_queue import WorkQueue
+from .workers import Workers
+from .world import Work, World
+
+log = logging.getLogger(__name__)
+
+SERVICE = "hasgpu-autoscaler"
+_WORKERS = 8
+_METRIC_WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this replica is and where it listens."""
+
+    pod_name: str
+    pod_ip: str
+    namespace: str
+    domain: str
+    host: str = "0.0.0.0"
+    port: int = 8080
+    tls_folder: Path = Path("/etc/hasgpu/tls")
+
+
+class Process:
+    """One replica of the autoscaler."""
+
+    def __init__(
+        self,
+        session: Session,
+        identity: Identity,
+        cloudevents: CloudEvents,
+        make_gpu_class: Callable[[Surroundings], GpuClass],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._session, self._identity, self._clock = session, identity, clock
+        self._queue: WorkQueue[RevisionKey] = WorkQueue()
+        self._metric_queue: WorkQueue[RevisionKey] = WorkQueue()
+        self._woken = threading.Event()
+        self._settings = ConfigStore(on_change=self._on_settings)
+        self._world = World(session, identity.namespace, self._work())
+        self._read_settings()
+        self._cloudevents = cloudevents
+        self._tracing, self._metrics = self._telemetry()
+        self._events = EventRecorder(session, SERVICE)
+        self._event_loop = EventLoop()
+        self._reports = AgentReports(self._woken.set)
+        self._agents = Agents(self._reports.put, partial(agent_tls, identity.tls_folder), clock)
+        self._kpa = KpaClass(ready_pods=self._ready_pods, on_change=self._queue.add, clock=clock)
+        self._leadership = self._make_leadership()
+        self._gpu = make_gpu_class(self._surroundings())
+        self._gpu_loop = GpuLoop(self._gpu, lambda: self._leadership.holds(ALLOCATOR_LEASE), self._woken, clock)
+        self._scrapes = ScrapeLoop(
+            self._event_loop.loop,
+            self._kpa,
+            self._world.pod_index,
+            on_error_change=self._metric_queue.add,
+            on_duration=self._scraped,
+            clock=clock,
+        )
+        self._workers = self._make_workers()
+        self._router: StatRouter | None = None
+        self._server: StatServer | None = None
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begins to serve; raises TimeoutError where the API server can't be read."""
+        self._events.start()
+        self._event_loop.start()
+        if not self._world.start():
+            raise TimeoutError("the API server did not list what serving needs within 60 s")
+        self._metrics.observe(lambda: decision_gauges(self._kpa))
+        self._metrics.observe(lambda: pod_gauges(self._world.podautoscalers.snapshot(), self._world.pod_index))
+        self._metrics.observe(self._gpu.metrics)
+        self._event_loop.call(self._listen(), timeout_s=10.0)
+        threading.Thread(target=self._kpa.run, name="kpa ticks", daemon=True).start()
+        self._gpu_loop.start()
+        for workers in self._workers:
+            workers.start()
+        self._leadership.start()
+        log.info("serving on port %d as %s", self._identity.port, self._identity.pod_name)
+
+    def stop(self) -> None:
+        """Sends activators elsewhere, gives up the Leases, ends."""
+        self._stopping.set()
+        self._event_loop.call(self._hang_up(), timeout_s=10.0)
+        self._kpa.stop()
+        self._gpu_loop.stop()
+        for workers in self._workers:
+            workers.stop()
+        self._leadership.stop()
+        self._world.stop()
+        self._events.stop()
+        self._cloudevents.stop()
+        self._metrics.stop()
+        self._tracing.stop()
+        self._event_loop.stop()
+
+    def _read_settings(self) -> None:
+        """Before anything runs: later changes come by watch."""
+        for name in self._settings.names:
+            try:
+                path = named(CONFIG_MAPS, self._identity.namespace, name)
+                self._settings.put(name, self._session.get(path, ConfigMap).data)
+            except NotFound:
+                log.info("ConfigMap %s is missing: defaults apply", name)
+
+    def _telemetry(self) -> tuple[Tracing, Metrics]:
+        chosen = self._settings.observability.value
+        tracing = Tracing.start(
+            SERVICE,
+            protocol=chosen.tracing_protocol,
+            endpoint=chosen.tracing_endpoint,
+            sampling_rate=chosen.tracing_sampling_rate,
+        )
+        metrics = Metrics.start(
+            SERVICE,
+            protocol=chosen.metrics_protocol,
+            endpoint=chosen.metrics_endpoint,
+            export_interval_s=chosen.metrics_export_interval_s,
+        )
+        return tracing, metrics
+
+    def _work(self) -> Work:
+        return Work(
+            podautoscaler=self._queue.add,
+            metric=self._metric_queue.add,
+            config_map=self._settings.put,
+            gpu_class=self._woken.set,
+            gpus=self._follow_agents,
+        )
+
+    def _make_leadership(self) -> Leadership:
+        return Leadership(
+            self._session,
+            namespace=self._identity.namespace,
+            pod_name=self._identity.pod_name,
+            pod_ip=self._identity.pod_ip,
+            domain=self._identity.domain,
+            election=self._settings.leader_election.value,
+            leases=self._world.leases,
+            on_change=self._on_leadership,
+            clock=self._clock,
+        )
+
+    def _caches(self) -> Caches:
+        world = self._world
+        return Caches(
+            podautoscalers=world.podautoscalers,
+            sks=world.sks,
+            metrics=world.metrics,
+            deployments=world.deployments,
+            pods=world.pod_index,
+        )
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            session=self._session,
+            settings=self._settings,
+            caches=self._caches(),
+            pods=self._world.pods,
+            pod_index=self._world.pod_index,
+            gpus=self._world.gpus,
+            profiles=self._world.profiles,
+            nodes=self._world.nodes,
+            reports=self._reports,
+            still_leading=lambda now: self._leadership.holds(ALLOCATOR_LEASE),
+            enqueue=self._queue.add,
+            wake=self._woken.set,
+            events=self._events,
+            tracing=self._tracing,
+            metrics=self._metrics,
+            cloudevents=self._cloudevents,
+        )
+
+    def _make_workers(self) -> tuple[Workers, Workers]:
+        classes: dict[str, ScalingClass] = {KPA_CLASS: self._kpa, HAS_CLASS: self._gpu}
+        edges = Edges(
+            leads=self._leadership.leads,
+            activator_answers=self._activator_answers,
+            recheck=self._queue.add_after,
+            scaled=self._scaled,
+            failed=self._failed,
+        )
+        reconciler = Reconciler(self._session, self._caches(), self._settings, classes, edges)
+        metrics = MetricReconciler(
+            self._session,
+            self._world.metrics,
+            self._kpa,
+            leads=lambda key: self._leadership.leads(key, KPA_CLASS),
+            scrape_error=self._scrapes.error,
+            scrape=self._scrapes.want,
+        )
+        return (
+            Workers("reconcile", self._queue, reconciler.reconcile, _WORKERS, self._clock),
+            Workers("metric", self._metric_queue, metrics.reconcile, _METRIC_WORKERS, self._clock),
+        )
+
+    async def _listen(self) -> None:
+        accept = {KPA_CLASS: self._kpa.on_stats, HAS_CLASS: self._gpu_loop.on_stats}
+        self._router = StatRouter(self._leadership, self._class_of, accept, self._clock)
+        self._server = StatServer(
+            self._router.route, owns_bucket=self._leadership.holds, is_ready=lambda: self._world.synced
+        )
+        await self._server.start(self._identity.host, self._identity.port)
+
+    async def _hang_up(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        if self._router is not None:
+            await self._router.forwarder.stop()
+        await self._scrapes.stop()
+        await self._agents.stop()
+
+    def _on_leadership(self, lease: str, leading: bool) -> None:
+        """Everything of the Lease is looked at again: to take it up, or to let go of it."""
+        log.info("%s is %s", lease, "ours" if leading else "not ours any more")
+        for pa in self._world.podautoscalers.snapshot():
+            key = _key(pa)
+            if self._leadership.lease_of(key, scaling_class(pa)) == lease:
+                self._queue.add(key)
+        if lease == ALLOCATOR_LEASE:
+            self._woken.set()
+            self._follow_agents()
+        else:
+            for metric in self._world.metrics.snapshot():
+                self._metric_queue.add(RevisionKey(metric.metadata.namespace, metric.metadata.name))
+
+    def _on_settings(self, name: str) -> None:
+        for pa in self._world.podautoscalers.snapshot():
+            self._queue.add(_key(pa))
+
+    def _follow_agents(self) -> None:
+        """Only the allocator listens to agents."""
+        leads = self._leadership.holds(ALLOCATOR_LEASE)
+        gpus = self._world.gpus.snapshot() if leads else ()
+        self._reports.keep_only({gpu.spec.node for gpu in gpus})
+        addresses = {gpu.status.agent_address for gpu in gpus if gpu.status.agent_address}
+        self._event_loop.loop.call_soon_threadsafe(self._agents.follow, addresses)
+
+    def _class_of(self, key: RevisionKey) -> str:
+        pa = self._world.podautoscalers.get(key.namespace, key.name)
+        return scaling_class(pa) if pa is not None else KPA_CLASS
+
+    def _ready_pods(self, key: RevisionKey) -> int:
+        return self._world.pod_index.counts(key).ready
+
+    def _activator_answers(self, pa: PodAutoscaler) -> bool:
+        domain = self._identity.domain
+        return activator_answers(pa.status.service_name, pa.metadata.namespace, pa.spec.protocol_type, domain)
+
+    def _scaled(self, pa: PodAutoscaler, before: int, after: int) -> None:
+        if scaling_class(pa) == HAS_CLASS:
+            self._gpu.scaled(_key(pa), before, after)
+
+    def _failed(self, pa: PodAutoscaler, error: Exception) -> None:
+        regarding = Regarding.of(PA_API_VERSION, "PodAutoscaler", pa.metadata)
+        self._events.event(regarding, "Warning", "InternalError", str(error))
+
+    def _scraped(self, key: RevisionKey, duration_s: float) -> None:
+        pa = self._world.podautoscalers.get(key.namespace, key.name)
+        labels = pa.metadata.labels if pa is not None else {}
+        self._metrics.record("kn.autoscaler.scrape.duration", duration_s, attributes(key, labels))
+
+
+def _key(pa: PodAutoscaler) -> RevisionKey:
+    return RevisionKey(pa.metadata.namespace, pa.metadata.name)
