@@ -100,6 +100,7 @@ uint32_t sm_percent_of_process(void);
 
 /* memory.c */
 void free_all(CUcontext context);
+bool is_device_memory(CUcontext context, CUdeviceptr address, size_t bytes);
 
 /* stream.c */
 CUresult stream_of(CUstream handle, bool per_thread, CUstream *stream);

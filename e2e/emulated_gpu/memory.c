@@ -80,6 +80,16 @@ void free_all(CUcontext c) {
     give(c, bytes);
 }
 
+/* Whether bytes from an address on are one allocation's: anything else would be a fault of the whole process here. */
+bool is_device_memory(CUcontext c, CUdeviceptr address, size_t bytes) {
+    bool found = false;
+    pthread_mutex_lock(&driver_mutex);
+    for (struct allocation *a = c->allocations; a && !found; a = a->next)
+        found = address >= a->address && address + bytes <= a->address + a->bytes;
+    pthread_mutex_unlock(&driver_mutex);
+    return found;
+}
+
 API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
     return allocate(address, bytes);
 }
