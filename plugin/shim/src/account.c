@@ -215,6 +215,15 @@ void account_reap(void) {
         first = (first + 1) % CLOSED;
         count--;
     }
+    for (unsigned i = 0; i < STREAMS; i++)
+        if (!streams[i].open && streams[i].busy_until_ns) streams[i].busy_until_ns = 1; /* idle, and known */
+}
+
+/* When the GPU is expected to be done with what this process launched. */
+uint64_t account_busy_until(uint64_t now) {
+    for (unsigned i = 0; i < STREAMS; i++)
+        if (streams[i].busy_until_ns > now) now = streams[i].busy_until_ns;
+    return now;
 }
 
 /* Enough is launched: two batches at least, so that the GPU never waits for us. */

@@ -10,7 +10,7 @@
 
 #include "shim.h"
 
-#define CREDIT_NS (2 * MS) /* what a short idle gap in a slot may be made up for */
+#define GRACE_NS (2 * MS) /* how far past its slot a pod may make up for time its host lost within it */
 #define MOST_IN_FLIGHT_NS (2 * MS)
 #define REGISTER_WITHIN_NS (30000 * MS)
 #define LEASE_NS (50 * MS)
@@ -48,7 +48,7 @@ static bool swap_balance(struct hasgpu_balance *from, struct hasgpu_balance to) 
     return seen.word == old.word;
 }
 
-/* Lets slot time accrue up to now, never above `most`; returns the balance. */
+/* Lets slot time accrue up to now, never above `most`: time not asked for is lost. Returns the balance. */
 static int64_t accrue(uint64_t now, uint64_t most) {
     struct hasgpu_balance old = hasgpu_pages.page->balance, new;
     do {
@@ -130,17 +130,21 @@ static enum verdict by_token(uint64_t now, uint64_t estimate, int64_t left, uint
 
 static enum verdict by_slot(struct turn turn, uint64_t now, uint64_t estimate, int64_t left, uint64_t *wake_at,
                             int64_t *room) {
-    uint64_t length = turn.end_ns - turn.start_ns;
+    uint64_t length = turn.end_ns - turn.start_ns, remaining = turn.end_ns > now ? turn.end_ns - now : 0;
     if (turn.start_ns != turn_start_ns) {
         turn_start_ns = turn.start_ns;
         turn_bonus_ns = -left > (int64_t)length / 2 ? -left - (int64_t)length / 2 : 0;
     }
-    *room = left + turn_bonus_ns + (int64_t)(turn.end_ns - now) - (int64_t)estimate;
+    *room = left + turn_bonus_ns + (int64_t)remaining - (int64_t)estimate;
+    /* Whatever the credit: starts within the slot, or ends within the grace after it. */
+    uint64_t latest_start = turn.end_ns + (estimate < GRACE_NS ? GRACE_NS - estimate : 0);
+    int64_t ahead = (int64_t)(latest_start - account_busy_until(now));
+    if (ahead < *room && estimate <= length) *room = ahead;
     if (*room >= 0) return GO;
-    bool never_fits = estimate > length;
-    if (never_fits && left >= 0) return GO;
-    *wake_at = slice_turn(&current, turn.end_ns).start_ns;
-    if (never_fits && (uint64_t)-left < turn.end_ns - now) *wake_at = now + (uint64_t)-left;
+    *wake_at = slice_turn(&current, turn.end_ns > now ? turn.end_ns : now).start_ns;
+    if (estimate <= length || !remaining) return SLEEP;
+    if (left >= 0) return GO; /* fits no slot at all: runs once all debt is repaid, and makes a new one */
+    if ((uint64_t)-left < remaining) *wake_at = now + (uint64_t)-left;
     return SLEEP;
 }
 
@@ -157,12 +161,11 @@ static enum verdict decide(uint64_t now, uint64_t estimate, uint64_t *wake_at, i
     uint64_t change = next.number != current.number ? next.effective_from_ns : FOREVER;
     struct turn turn = slice_turn(&current, now);
     *wake_at = at_most(turn.start_ns, at_most(change, now + 1000 * MS));
+    if (turn.start_ns > now) turn = slice_turn(&current, now - GRACE_NS); /* just over: credit may be left */
     if (turn.start_ns > now) return SLEEP;
     bool token = current.entry.policy == HASGPU_ROW_TOKEN && current.quota_ns < current.period_ns;
     uint64_t pending = pages_pending_ns(now);
-    uint64_t most = token ? current.quota_ns : at_most(CREDIT_NS, current.quota_ns / 2);
-    if (!token && estimate > most && estimate <= current.quota_ns) most = estimate;
-    int64_t left = accrue(now, most + pending) - (int64_t)pending;
+    int64_t left = accrue(now, current.quota_ns + pending) - (int64_t)pending;
     turn.end_ns = at_most(turn.end_ns, change);
     if (!token && turn.end_ns == FOREVER) return GO;
     enum verdict verdict = token ? by_token(now, estimate, left, wake_at, room)
@@ -195,8 +198,7 @@ static void grant(uint64_t now, uint64_t epoch, int64_t room) {
     lease.room_ns = !alone ? 0 : room < free_ns ? room : free_ns;
     lease.until_ns = now + LEASE_NS;
     if (next.number != current.number) lease.until_ns = at_most(lease.until_ns, next.effective_from_ns);
-    struct turn turn = slice_turn(&current, now);
-    if (current.known) lease.until_ns = at_most(lease.until_ns, turn.end_ns);
+    if (current.known) lease.until_ns = at_most(lease.until_ns, slice_turn(&current, now).end_ns);
 }
 
 static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {

@@ -80,6 +80,7 @@ void account_close(CUstream stream);
 void account_close_all(void);
 void account_failed(CUstream stream, uint64_t estimate_ns);
 void account_reap(void);
+uint64_t account_busy_until(uint64_t now);
 bool account_backlogged(void);
 bool account_wait(void); /* false where there is nothing to wait for */
 void account_forget_context(CUcontext context);
