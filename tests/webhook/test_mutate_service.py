@@ -31,14 +31,14 @@ def verdict(new: Json, old: Json | None = None, known: Surroundings = NOTHING_KN
     return mutate_service(service(new), service(old) if old else None, "default", known, INJECTION)
 
 
-def annotations(json: Json) -> dict[str, str]:
+def stamped(json: Json) -> dict[str, str]:
     found: dict[str, str] = json["spec"]["template"]["metadata"]["annotations"]
     return found
 
 
 def test_a_service_shows_its_defaults_and_our_class() -> None:
     json = a_service()
-    assert annotations(applied(json, verdict(json))) == {
+    assert stamped(applied(json, verdict(json))) == {
         "hasgpu.dev/slo-latency": "200ms",
         "hasgpu.dev/slo-percentile": "95",
         "hasgpu.dev/profile": "classify",
@@ -70,7 +70,7 @@ def test_what_the_user_wrote_stays() -> None:
         "autoscaling.knative.dev/max-scale": "3",
     }
     json = a_service(wanted)
-    assert annotations(applied(json, verdict(json))).items() >= wanted.items()
+    assert stamped(applied(json, verdict(json))).items() >= wanted.items()
 
 
 def test_a_service_without_our_keys_is_left_alone() -> None:
@@ -82,13 +82,13 @@ def test_a_service_without_our_keys_is_left_alone() -> None:
 def test_knatives_own_class_is_replaced_and_the_user_is_told() -> None:
     json = a_service(SLO | {CLASS: KPA})
     result = verdict(json)
-    assert annotations(applied(json, result))[CLASS] == HAS
+    assert stamped(applied(json, result))[CLASS] == HAS
     assert result.warnings == (f"hasgpu: {CLASS}='{KPA}' is replaced by '{HAS}'",)
 
 
 def test_fixed_scaling_keeps_knatives_own_class_and_needs_no_slo() -> None:
     json = a_service(FIXED)
-    result = annotations(applied(json, verdict(json)))
+    result = stamped(applied(json, verdict(json)))
     assert CLASS not in result
     assert "autoscaling.knative.dev/target-burst-capacity" not in result
     assert result["serving.knative.dev/progress-deadline"] == "1h"
@@ -98,18 +98,18 @@ def test_a_service_that_becomes_fixed_goes_back_to_knatives_class() -> None:
     json = a_service(SLO)
     hybrid = applied(json, verdict(json))
     fixed = copy.deepcopy(hybrid)
-    annotations(fixed).update(FIXED)
-    assert annotations(applied(fixed, verdict(fixed, old=hybrid)))[CLASS] == KPA
+    stamped(fixed).update(FIXED)
+    assert stamped(applied(fixed, verdict(fixed, old=hybrid)))[CLASS] == KPA
 
 
 def test_a_service_that_drops_its_last_key_is_knatives_again() -> None:
     json = a_service(SLO)
     before = applied(json, verdict(json))
     after = copy.deepcopy(before)
-    for key in [key for key in annotations(after) if key.startswith("hasgpu.dev/")]:
-        del annotations(after)[key]
+    for key in [key for key in stamped(after) if key.startswith("hasgpu.dev/")]:
+        del stamped(after)[key]
     result = verdict(after, old=before)
-    assert annotations(applied(after, result)) == {"autoscaling.knative.dev/metric": "concurrency"}
+    assert stamped(applied(after, result)) == {"autoscaling.knative.dev/metric": "concurrency"}
     assert "Knative's own autoscaler takes over" in result.warnings[0]
 
 
