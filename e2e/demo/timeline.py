@@ -13,6 +13,7 @@ class PodState:
     at_s: float
     service: str
     pod: str
+    pod_uid: str = ""
     sm_percent: int
     quota_percent: int
     ready: bool
@@ -34,6 +35,7 @@ class QuotaChange:
     at_s: float
     service: str
     pod: str
+    pod_uid: str
     old_percent: int
     new_percent: int
     same_container: bool
@@ -72,6 +74,7 @@ class Timeline:
                         at_s=state.at_s,
                         service=state.service,
                         pod=state.pod,
+                        pod_uid=state.pod_uid,
                         old_percent=old.quota_percent,
                         new_percent=state.quota_percent,
                         same_container=same and bool(state.container_id),
