@@ -61,6 +61,7 @@ def _state(pod: Pod, at_s: float, *, gone: bool) -> PodState:
         at_s=at_s,
         service=pod.metadata.labels.get(keys.SERVICE_LABEL, ""),
         pod=pod.metadata.name,
+        pod_uid=pod.metadata.uid,
         sm_percent=entry.sm_partition.percent if entry else 0,
         quota_percent=entry.time_quota.percent if entry else 0,
         ready=pod.ready,
