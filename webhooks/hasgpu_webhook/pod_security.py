@@ -8,6 +8,7 @@ first pod is refused, and the user waits for a Revision that never comes.
 from __future__ import annotations
 
 from .objects import Container, SecurityContext, Template
+from .reserved import USER_CONTAINER
 
 _SECCOMP = ("RuntimeDefault", "Localhost")
 
@@ -19,10 +20,11 @@ def restricted_gaps(template: Template, defaults: str) -> list[str]:
         return []
     pod = template.spec.security_context or SecurityContext()
     gaps = []
-    for index, container in enumerate([*template.spec.containers, *template.spec.starters]):
+    for container in [*template.spec.containers, *template.spec.starters]:
         missing = _missing(container, pod, filled=defaults == "allowrootbounded")
         if missing:
-            gaps.append(f"container {container.name or index} needs securityContext {', '.join(missing)}")
+            name = container.name or USER_CONTAINER
+            gaps.append(f"container {name!r} needs securityContext {', '.join(missing)}")
     return gaps
 
 
