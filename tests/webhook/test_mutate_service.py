@@ -276,8 +276,9 @@ RESTRICTING = Surroundings(pod_security="restricted")
 
 def test_pod_security_restricted_refuses_what_its_pods_would_be_refused_for() -> None:
     assert verdict(a_service(), known=RESTRICTING).problems == (
-        'namespace default enforces Pod Security "restricted": container 0 needs securityContext runAsNonRoot: true,'
-        " allowPrivilegeEscalation: false, capabilities.drop: [ALL], seccompProfile.type: RuntimeDefault",
+        "namespace default enforces Pod Security \"restricted\": container 'user-container' needs securityContext"
+        " runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities.drop: [ALL],"
+        " seccompProfile.type: RuntimeDefault (kn: --security-context strict --user UID)",
     )
 
 

@@ -125,7 +125,8 @@ def _security_problems(template: Template, namespace: str, surroundings: Surroun
         return
     gaps = restricted_gaps(template, surroundings.secure_pod_defaults)
     if gaps:
-        yield f'namespace {namespace} enforces Pod Security "restricted": {"; ".join(gaps)}'
+        advice = "kn: --security-context strict --user UID"
+        yield f'namespace {namespace} enforces Pod Security "restricted": {"; ".join(gaps)} ({advice})'
 
 
 def _called(container: Container) -> str:
