@@ -49,7 +49,8 @@ def scale_out(
         if chosen.requests_per_s <= 0.0:
             facts.append(reason("slo-out-of-reach", uncovered_per_s=left))
             break
-        ledger.take(planned(revision, chosen.slice, len(plans), wish.processes))
+        entry = PodKey(revision.namespace, f"{revision.name} plan", f"new-plan-{len(plans)} of {revision}")
+        ledger.take(planned(revision, entry, chosen.slice, wish.processes))
         plans.append(chosen.slice)
         left -= chosen.requests_per_s
     if plans:
@@ -59,10 +60,9 @@ def scale_out(
     return ScaleOut(plans=tuple(plans), reasons=tuple(facts))
 
 
-def planned(revision: RevisionKey, entry: GpuSlice, index: int, processes: int) -> Placement:
+def planned(revision: RevisionKey, entry: PodKey, wanted: GpuSlice, processes: int) -> Placement:
     """A plan as the ledger holds it, so that nobody else is promised the same room."""
-    pod = PodKey(revision.namespace, f"{revision.name} (planned {index})", f"plan/{revision}/{index}/{entry.row}")
-    return Placement(pod=pod, revision=revision, slice=entry, processes=processes)
+    return Placement(pod=entry, revision=revision, slice=wanted, processes=processes)
 
 
 def superfluous(

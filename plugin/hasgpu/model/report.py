@@ -29,6 +29,9 @@ class PodSliceReport:
     """SMs seen at the first context; 0 before it."""
     alive: bool
     """False once the last process and the volume are gone: the slice is free."""
+    row: int = 0
+    sm_percent: int = 0
+    """SMs of the row as laid; with ``row`` it lets a pod be counted whose object is gone already. 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

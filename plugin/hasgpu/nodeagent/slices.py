@@ -214,6 +214,8 @@ class Slices:
     def _pod_report(self, gpu_uuid: str, entry: ScheduleEntry) -> PodSliceReport:
         key = self._keys.get(entry.pod_uid, PodKey("", "", entry.pod_uid))
         page = self._meter.read(entry.pod_uid)
+        schedule = self._applied[gpu_uuid]
+        sm_percent = {row: sm for row, sm, _ in schedule.rows}.get(entry.row, 0) if schedule else 0
         return PodSliceReport(
             pod_uid=entry.pod_uid,
             namespace=key.namespace,
@@ -230,6 +232,8 @@ class Slices:
             memory_bytes=page.memory_bytes if page else 0,
             sm_count=page.sm_count if page else 0,
             alive=True,
+            row=entry.row,
+            sm_percent=sm_percent,
         )
 
 

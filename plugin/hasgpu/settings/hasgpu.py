@@ -47,6 +47,8 @@ class HasgpuSettings:
     """Kept free of the predicted capacity."""
     interference_percent: float = 5.0
     """How much longer inference takes beside other pods of the same GPU."""
+    overhead_s: float = 0.02
+    """What a request spends outside the GPU: ingress, activator, queue-proxy, the server itself."""
     mps_client_limit: int = 48
     replace: Replace = "keep-last"
     """On a full GPU a new revision may evict old pods, but (keep-last) never the last Ready one."""
@@ -72,6 +74,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
         risk_quantile=texts.number("risk-quantile", 0.95),
         capacity_margin_percent=texts.number("capacity-margin-percent", 10.0),
         interference_percent=texts.number("interference-percent", 5.0),
+        overhead_s=texts.duration_s("overhead", 0.02),
         mps_client_limit=texts.int32("mps-client-limit", 48),
         replace=cast("Replace", texts.choice("replace", "keep-last", "keep-last", "recreate")),
         replace_after_s=texts.duration_s("replace-after", 30.0),
@@ -95,6 +98,7 @@ def _check(texts: Texts, settings: HasgpuSettings) -> None:
     texts.require(0.5 <= settings.risk_quantile < 1, "risk-quantile", "must be in [0.5, 1)")
     texts.require(0 <= settings.capacity_margin_percent <= 90, "capacity-margin-percent", "must be in [0, 90]")
     texts.require(0 <= settings.interference_percent <= 100, "interference-percent", "must be in [0, 100]")
+    texts.require(0 <= settings.overhead_s <= 60, "overhead", "must be in [0s; 1m]")
     # CUDA MPS serves at most 48 clients on Volta and newer (60 from driver 570 on): a lower limit leaves room.
     texts.require(1 <= settings.mps_client_limit <= 60, "mps-client-limit", "must be in [1, 60]")
     texts.require(settings.replace_after_s >= 0, "replace-after", "cannot be negative")

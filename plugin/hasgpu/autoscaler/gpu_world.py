@@ -1,0 +1,158 @@
+"""Process autoscaler: the cluster as the allocator sees it at one instant, by value. Reads, decides nothing.
+
+Truth is in three places: pods say what is written, agents say what is applied, and our own last writes may be newer
+than our copy of the pods. Where they differ the larger claim counts (design §5.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hasgpu.cluster.custom import to_gpu
+from hasgpu.cluster.errors import ClusterError
+from hasgpu.cluster.objects import Node, Pod
+from hasgpu.decision.ledger import Ledger
+from hasgpu.model import annotations as keys
+from hasgpu.model.gpu import Gpu, GpuSlice, Placement
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.ledger import parse_slice
+from hasgpu.model.report import NodeReport, PodSliceReport
+from hasgpu.model.units import SmPartition, TimeQuota
+
+from .own_writes import OwnWrites
+from .surroundings import Surroundings
+
+AGENT_SILENT_S = 10.0
+"""An agent silent for longer: no placement and no growth on its node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuWorld:
+    """One instant."""
+
+    gpus: tuple[Gpu, ...]
+    """``healthy`` only where the node's agent was heard too."""
+    nodes: Mapping[str, Node]
+    pods: Mapping[PodKey, Pod]
+    placements: tuple[Placement, ...]
+    waiting: tuple[Pod, ...]
+    """Pods held by our gate, most important and oldest first."""
+    reports: Mapping[str, PodSliceReport]
+    """By pod UID."""
+
+    def ledger(self) -> Ledger:
+        """Books of this instant."""
+        return Ledger(self.gpus, self.placements)
+
+    def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
+        """The revision's placed pods."""
+        return tuple(placement for placement in self.placements if placement.revision == revision)
+
+
+def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
+    """The world as of now."""
+    heard = around.reports.snapshot()
+    gpus = tuple(_gpus(around, heard, now))
+    reports = {each.pod_uid: each for report, _ in heard.values() for each in report.pods}
+    pods = {pod_key(pod): pod for pod in map(writes.newest, around.pods.snapshot())}
+    writes.forget_acknowledged(pods, reports)
+    fresh = {gpu.uuid for gpu in gpus if gpu.healthy}
+    placements = [
+        placement for pod in pods.values() if (placement := _placement(pod, reports, writes, fresh)) is not None
+    ]
+    known = {pod.uid for pod in pods}
+    placements += [_remnant(each) for each in reports.values() if each.alive and each.pod_uid not in known]
+    return GpuWorld(
+        gpus=gpus,
+        nodes={node.metadata.name: node for node in around.nodes.snapshot()},
+        pods=pods,
+        placements=tuple(placements),
+        waiting=_waiting(pods.values()),
+        reports=reports,
+    )
+
+
+def pod_key(pod: Pod) -> PodKey:
+    """The pod's identity."""
+    return PodKey(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+
+
+def revision_key(pod: Pod) -> RevisionKey:
+    """The pod's revision; a pod of none is a revision of its own, so that it is counted all the same."""
+    return RevisionKey(
+        pod.metadata.namespace, pod.metadata.labels.get(keys.REVISION_LABEL) or f"pod {pod.metadata.name}"
+    )
+
+
+def _gpus(around: Surroundings, heard: Mapping[str, tuple[NodeReport, float]], now: float) -> Iterable[Gpu]:
+    for found in around.gpus.snapshot():
+        try:
+            gpu = to_gpu(found)
+        except ClusterError:
+            continue  # the agent that wrote it will write it again; a GPU that can't be read takes no pod
+        last = heard.get(gpu.node)
+        reachable = last is not None and now - last[1] <= AGENT_SILENT_S
+        yield replace(gpu, healthy=gpu.healthy and reachable and found.metadata.deletion_timestamp is None)
+
+
+def _placement(pod: Pod, reports: Mapping[str, PodSliceReport], writes: OwnWrites, fresh: set[str]) -> Placement | None:
+    """The ledger's entry of a pod; None where it has none or its agent says that it is gone."""
+    try:
+        entry = parse_slice(pod.metadata.annotations)
+    except ValueError:
+        return None
+    if entry is None:
+        return None
+    uid = pod.metadata.uid
+    report = reports.get(uid)
+    leaving = pod.terminating or pod.finished
+    if leaving and entry.gpu_uuid in fresh and (report is None or not report.alive):
+        return None
+    return Placement(
+        pod=pod_key(pod),
+        revision=revision_key(pod),
+        slice=entry,
+        processes=_processes(pod),
+        ready=pod.ready and not leaving,
+        terminating=leaving,
+        priority=pod.spec.priority,
+        applied_generation=report.generation if report is not None else -1,
+        applied_quota_percent=max(report.quota_percent if report is not None else -1, writes.peak_percent(uid)),
+    )
+
+
+def _remnant(report: PodSliceReport) -> Placement:
+    """A pod whose object is gone while its agent still sees a process or a volume of it."""
+    entry = GpuSlice(
+        gpu_uuid=report.gpu_uuid,
+        row=report.row,
+        sm_partition=SmPartition(max(1, report.sm_percent)),
+        time_quota=TimeQuota(report.quota_percent),
+        memory_bytes=report.memory_bytes,
+        generation=report.generation,
+    )
+    return Placement(
+        pod=PodKey(report.namespace, report.name, report.pod_uid),
+        revision=RevisionKey(report.namespace or "-", f"pod {report.name or report.pod_uid}"),
+        slice=entry,
+        processes=max(1, report.processes),
+        terminating=True,
+        applied_generation=report.generation,
+        applied_quota_percent=report.quota_percent,
+    )
+
+
+def _processes(pod: Pod) -> int:
+    text = pod.metadata.annotations.get(keys.GPU_PROCESSES, "1")
+    return int(text) if text.isdigit() else 1
+
+
+def _waiting(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    held = [pod for pod in pods if pod.gated_by(keys.SCHEDULING_GATE) and not pod.terminating]
+    return tuple(sorted(held, key=_turn))
+
+
+def _turn(pod: Pod) -> tuple[int, float, str]:
+    created = pod.metadata.creation_timestamp
+    return -pod.spec.priority, created.timestamp() if created else 0.0, pod.metadata.name

@@ -1,0 +1,278 @@
+"""Process autoscaler: class has.autoscaling.hasgpu.dev. On the leader alone: looks, places, decides, writes, tells.
+
+One thread owns everything but ``_wanted``, which reconcile workers read. The order of a pass is the order of need:
+pods that wait are placed first, then each revision is decided over one ledger, then raises are written before shrinks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hasgpu.cluster.knative import PodAutoscaler
+from hasgpu.decision.hybrid import RevisionView, decide
+from hasgpu.decision.ledger import Ledger
+from hasgpu.decision.policy import Policy
+from hasgpu.model import annotations as keys
+from hasgpu.model.decider import DeciderSpec
+from hasgpu.model.decision import Decision, QuotaChange
+from hasgpu.model.gpu import Placement
+from hasgpu.model.keys import RevisionKey
+from hasgpu.model.load import StatMessage
+from hasgpu.prediction.forecast import LocalLevel
+
+from . import revision_spec
+from .allocator import Allocator, Pass
+from .decision_writer import DecisionWriter
+from .gpu_world import GpuWorld, look
+from .observed_load import ObservedLoad
+from .own_writes import OwnWrites
+from .plan_book import PlanBook
+from .revision_intents import RevisionIntent, RevisionIntents
+from .risk import deviations
+from .scaled_revision import ScaledRevision, startup_s
+from .scaling_class import UNKNOWN, Wanted
+from .slice_writer import SliceWriter
+from .surroundings import Surroundings
+from .telling import Telling
+
+SETTLE_S = 3.0
+"""After leadership was won, until every activator and agent has had time to speak."""
+
+
+class HasClass:
+    """Built by the process from its surroundings."""
+
+    activation_times_out = False
+    scrapes = False
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._own_writes = OwnWrites()
+        self._plans = PlanBook()
+        self._intents = RevisionIntents(around.profiles, around.settings)
+        self._telling = Telling(around.events, around.cloudevents, around.metrics)
+        writer = SliceWriter(around.session, self._own_writes, around.still_leading)
+        self._writer = DecisionWriter(around, writer, self._telling)
+        self._allocator = Allocator(self._intents, self._plans, writer, self._telling, around.tracing)
+        self._records: dict[RevisionKey, ScaledRevision] = {}
+        self._lock = threading.Lock()
+        self._wanted: dict[RevisionKey, int] = {}
+        self._scaled: deque[tuple[RevisionKey, int, int]] = deque(maxlen=1000)
+        self._leading = False
+        self._led_from_s = 0.0
+
+    def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
+        """The last decision; unknown until there is one."""
+        with self._lock:
+            pods = self._wanted.get(RevisionKey(pa.metadata.namespace, pa.metadata.name))
+        return UNKNOWN if pods is None else Wanted(pods=pods, excess_burst_capacity=-1)
+
+    def forget(self, key: RevisionKey) -> None:
+        """The next tick drops the record where the revision is no longer ours."""
+        with self._lock:
+            self._wanted.pop(key, None)
+
+    def lead(self, leading: bool, now: float) -> None:
+        """Everything but the cluster's own state is forgotten on the way in and out."""
+        self._leading, self._led_from_s = leading, now
+        self._records.clear()
+        self._plans.clear()
+        self._own_writes.clear()
+        self._allocator.begin(now)
+        with self._lock:
+            self._wanted.clear()
+
+    def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
+        """Load, on arrival; the tick that follows decides."""
+        for message in messages:
+            self._record(message.key, now).load.take(message, now)
+
+    def scaled(self, key: RevisionKey, before: int, after: int) -> None:
+        """Told by a reconcile worker; the next tick tells the world."""
+        self._scaled.append((key, before, after))
+        self._around.wake()
+
+    def metrics(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
+        """Who allocates; the revisions' gauges are set as they are decided."""
+        return [("hasgpu.allocator.leader", {}, 1.0 if self._leading else 0.0)]
+
+    def tick(self, now: float) -> None:
+        """One pass."""
+        if not self._leading or not self._synced():
+            return
+        world = look(self._around, self._own_writes, now)
+        ledger = world.ledger()
+        ours = self._ours()
+        self._keep_only(ours, now)
+        policy = self._policy()
+        self._plans.enter(ledger, now)
+        one = Pass(
+            world=world,
+            ledger=ledger,
+            policy=policy,
+            podautoscalers=ours,
+            learnt={key: record.learnt for key, record in self._records.items() if record.learnt is not None},
+            now=now,
+        )
+        self._allocator.run(one)
+        self._decide_all(one, ours)
+        while self._scaled:
+            key, before, after = self._scaled.popleft()
+            if key in ours and key in self._records:
+                self._writer.scaled(ours[key], self._records[key], before, after, now)
+
+    def _decide_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> None:
+        decided: list[tuple[Decision, PodAutoscaler, ScaledRevision]] = []
+        for key in sorted(ours, key=lambda each: _turn(one.world, each)):
+            decision = self._decide(one, key, ours[key])
+            if decision is not None:
+                decided.append((decision, ours[key], self._records[key]))
+        # Raises use room that was free before this pass, so they need no shrink of it; a shrink can wait its turn.
+        for decision, pa, record in sorted(decided, key=lambda each: not _grows(each[0].quota_changes)):
+            self._write(one, decision, pa, record)
+
+    def _decide(self, one: Pass, key: RevisionKey, pa: PodAutoscaler) -> Decision | None:
+        read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
+        record = self._record(key, one.now)
+        if read is None or read.intent.slo_latency_s is None:
+            self._complain(
+                record, pa, "BadAnnotations", "the hasgpu.dev annotations can't be obeyed; nothing is scaled"
+            )
+            return None
+        self._tell_profile(record, pa, read)
+        placements = one.world.placements_of(key)
+        record.observe_pods(placements, one.now)
+        record.load.tick(one.now)
+        if read.profile is None or not read.profile.measurements:
+            record.learn(placements, one.world.reports)
+        view = self._view(one, key, pa, read, record)
+        policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
+        decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
+        record.decision = decision
+        return decision
+
+    def _view(
+        self, one: Pass, key: RevisionKey, pa: PodAutoscaler, read: RevisionIntent, record: ScaledRevision
+    ) -> RevisionView:
+        settings = self._around.settings
+        bounds = revision_spec.bounds(pa, settings.autoscaler.value)
+        spec = revision_spec.decider_spec(pa, settings.autoscaler.value)
+        deployment = self._around.caches.deployments.get(key.namespace, pa.spec.scale_target_ref.name)
+        startup = self._startup_s(key, one.policy)
+        load = record.load.read(
+            one.now,
+            known=one.now - self._led_from_s >= SETTLE_S,
+            deviations=deviations(settings.hasgpu.value.risk_quantile),
+            startup_s=startup,
+            idle_from_s=record.idle_from_s(one.now),
+        )
+        return RevisionView(
+            key=key,
+            wish=self._intents.wish(read, one.world.gpus, one.policy, learnt=record.learnt),
+            slo_latency_s=read.intent.slo_latency_s or 0.0,
+            load=load,
+            placements=_newest(one.ledger, one.world, key),
+            plans=self._plans.of(key),
+            replicas=deployment.spec.replicas if deployment is not None else 0,
+            least=max(bounds.least, spec.activation_scale if load.in_flight > 0.0 else 0),
+            most=bounds.most,
+            stable_window_s=spec.stable_window_s,
+            cap_percent=one.caps.get(key, 100),
+            quiet_until_s=record.written_s + one.policy.quiet_s,
+        )
+
+    def _write(self, one: Pass, decision: Decision, pa: PodAutoscaler, record: ScaledRevision) -> None:
+        pods = self._writer.carry_out(decision, pa, record, one.world, one.now)
+        if decision.plans:
+            processes = int(pa.metadata.annotations.get(keys.GPU_PROCESSES, "1"))
+            self._plans.add(decision.key, decision.plans, processes, record.decided_in, one.now)
+        if decision.desired_pods == 0:
+            self._plans.drop(decision.key)
+        shares = [
+            (each.slice.sm_partition.percent, each.slice.time_quota.percent)
+            for each in one.world.placements_of(decision.key)
+        ]
+        self._telling.gauges(decision, pa, shares, one.waiting.get(decision.key, 0))
+        if pods is not None and pods != record.wanted:
+            record.wanted = pods
+            with self._lock:
+                self._wanted[decision.key] = pods
+            self._around.enqueue(decision.key)
+
+    def _record(self, key: RevisionKey, now: float) -> ScaledRevision:
+        if key not in self._records:
+            self._records[key] = ScaledRevision(load=ObservedLoad(now), seen_s=now)
+        return self._records[key]
+
+    def _ours(self) -> dict[RevisionKey, PodAutoscaler]:
+        return {
+            RevisionKey(pa.metadata.namespace, pa.metadata.name): pa
+            for pa in self._around.caches.podautoscalers.snapshot()
+            if revision_spec.scaling_class(pa) == keys.HAS_CLASS and pa.metadata.deletion_timestamp is None
+        }
+
+    def _keep_only(self, ours: Mapping[RevisionKey, PodAutoscaler], now: float) -> None:
+        """Revisions that are gone are forgotten; a new one starts from what its service was serving."""
+        for key in [key for key in self._records if key not in ours]:
+            del self._records[key]
+            self._plans.drop(key)
+        for key, pa in ours.items():
+            if key not in self._records:
+                record = self._record(key, now)
+                record.load.level = self._sibling_level(key, pa, ours)
+
+    def _sibling_level(
+        self, key: RevisionKey, pa: PodAutoscaler, ours: Mapping[RevisionKey, PodAutoscaler]
+    ) -> LocalLevel | None:
+        service = pa.metadata.labels.get(keys.SERVICE_LABEL)
+        for other, record in self._records.items():
+            if other != key and other.namespace == key.namespace and record.load.level is not None:
+                theirs = ours[other].metadata.labels.get(keys.SERVICE_LABEL) if other in ours else None
+                if service and theirs == service:
+                    return record.load.level
+        return None
+
+    def _synced(self) -> bool:
+        around = self._around
+        return around.pods.synced and around.gpus.synced and around.nodes.synced and around.profiles.synced
+
+    def _policy(self) -> Policy:
+        settings = self._around.settings.hasgpu.value
+        return Policy(replace_after_s=settings.replace_after_s, recreate=settings.replace == "recreate")
+
+    def _startup_s(self, key: RevisionKey, policy: Policy) -> float:
+        return startup_s(self._around.pod_index.pods(key), policy.startup_s)
+
+    def _tell_profile(self, record: ScaledRevision, pa: PodAutoscaler, read: RevisionIntent) -> None:
+        if read.problem:
+            said = f"{read.problem}; pods start at their upper bounds and the profile is learnt from traffic"
+            self._complain(record, pa, "ProfileMissing", said)
+        else:
+            record.complaint = ""
+
+    def _complain(self, record: ScaledRevision, pa: PodAutoscaler, reason: str, message: str) -> None:
+        if record.complaint != message:
+            record.complaint = message
+            self._telling.warn(pa, reason, message)
+
+
+def _newest(ledger: Ledger, world: GpuWorld, key: RevisionKey) -> tuple[Placement, ...]:
+    """The revision's placements, with those made earlier in this pass."""
+    return tuple(
+        placement
+        for books in ledger.gpus()
+        for placement in books.placements()
+        if placement.revision == key and placement.pod in world.pods
+    )
+
+
+def _grows(changes: Sequence[QuotaChange]) -> bool:
+    return any(change.grows for change in changes)
+
+
+def _turn(world: GpuWorld, key: RevisionKey) -> tuple[int, RevisionKey]:
+    """The most important first."""
+    return -max((each.priority for each in world.placements if each.revision == key), default=0), key

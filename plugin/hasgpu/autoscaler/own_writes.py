@@ -1,0 +1,66 @@
+"""Process autoscaler: what this leader wrote and has not seen come back yet. Used by one thread; no I/O.
+
+Two gaps are bridged: between a write and our watch showing it (else the next pass would decide on the past), and
+between a write and the agent's acknowledgement (an agent may still lay any quota written since the last it laid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hasgpu.cluster.objects import Pod
+from hasgpu.model import annotations as keys
+from hasgpu.model.keys import PodKey
+from hasgpu.model.report import PodSliceReport
+
+
+class OwnWrites:
+    """Pods as the API server answered our last patch of them, and quotas on their way to agents."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Pod] = {}
+        self._quotas: dict[str, list[tuple[int, int, float]]] = {}
+
+    def wrote(self, answer: Pod, now: float) -> None:
+        """The API server's answer to a patch of a pod."""
+        uid, annotations = answer.metadata.uid, answer.metadata.annotations
+        self._answers[uid] = answer
+        generation, quota = annotations.get(keys.SLICE_GENERATION, ""), annotations.get(keys.SLICE_TIME_QUOTA, "")
+        if generation.isdigit() and quota.isdigit():
+            self._quotas.setdefault(uid, []).append((int(generation), int(quota), now))
+
+    def newest(self, seen: Pod) -> Pod:
+        """The pod of our watch, or of our own last write where that is newer."""
+        answer = self._answers.get(seen.metadata.uid)
+        if answer is None:
+            return seen
+        if int(seen.metadata.resource_version) >= int(answer.metadata.resource_version):
+            del self._answers[seen.metadata.uid]
+            return seen
+        return answer
+
+    def peak_percent(self, uid: str) -> int:
+        """The largest quota written and not acknowledged; -1 where all is."""
+        return max((quota for _, quota, _ in self._quotas.get(uid, ())), default=-1)
+
+    def forget_acknowledged(
+        self, pods: Mapping[PodKey, Pod], reports: Mapping[str, PodSliceReport]
+    ) -> list[tuple[str, float]]:
+        """Drops what agents have laid; for each newly acknowledged pod its UID and when that was written."""
+        there = {pod.uid for pod in pods}
+        acknowledged: list[tuple[str, float]] = []
+        for uid, writes in list(self._quotas.items()):
+            report = reports.get(uid)
+            laid = report.generation if report is not None else -1
+            left = [write for write in writes if write[0] > laid]
+            acknowledged += [(uid, write[2]) for write in writes[len(writes) - 1 :] if write[0] <= laid]
+            if left and uid in there:
+                self._quotas[uid] = left
+            else:
+                del self._quotas[uid]
+        return acknowledged
+
+    def clear(self) -> None:
+        """Another leads: what we wrote is no longer all that was written."""
+        self._answers.clear()
+        self._quotas.clear()

@@ -1,0 +1,94 @@
+"""Process autoscaler: what the leader remembers of one revision of our class between two ticks. No I/O.
+
+Nothing here is the truth: a new leader starts with an empty record and arrives at the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hasgpu.cluster.metadata import condition
+from hasgpu.cluster.objects import Pod
+from hasgpu.decision.hybrid import HybridState
+from hasgpu.model.decision import Decision
+from hasgpu.model.gpu import Placement
+from hasgpu.model.report import PodSliceReport
+
+from .observed_load import ObservedLoad
+from .revision_intents import LearntWork
+
+LEARN_REQUESTS = 20.0
+"""Requests before their GPU time is believed."""
+_RELEARN = 0.1
+"""Relative change of the learnt work that is worth new tables."""
+_FORGET = 0.5
+_FORGET_REQUESTS = 400.0
+
+
+@dataclass(slots=True)
+class ScaledRevision:
+    """One record."""
+
+    load: ObservedLoad
+    seen_s: float
+    state: HybridState = field(default_factory=HybridState)
+    wanted: int = -1
+    decision: Decision | None = None
+    ready_since_s: float | None = None
+    written_s: float = 0.0
+    """When a quota of its pods was written last."""
+    decided_in: str = ""
+    """Context of the span of the last decision that changed something."""
+    learnt: LearntWork | None = None
+    complaint: str = ""
+    """What the user was warned of last."""
+    _busy_s: float = 0.0
+    _requests: float = 0.0
+    _requests_before: float = 0.0
+    _busy_before_ns: dict[str, int] = field(default_factory=dict)
+
+    def observe_pods(self, placements: Iterable[Placement], now: float) -> None:
+        """Idle time begins when a pod could first serve."""
+        if any(placement.ready for placement in placements):
+            self.ready_since_s = self.ready_since_s if self.ready_since_s is not None else now
+        else:
+            self.ready_since_s = None
+
+    def idle_from_s(self, now: float) -> float:
+        """Before a pod is ready no time counts as idle."""
+        return self.ready_since_s if self.ready_since_s is not None else now
+
+    def learn(self, placements: tuple[Placement, ...], reports: Mapping[str, PodSliceReport]) -> None:
+        """GPU time of a request from the agents' meters: for a service that brought no profile."""
+        before = self._busy_before_ns
+        busy = {each.pod.uid: reports[each.pod.uid].busy_ns for each in placements if each.pod.uid in reports}
+        # A pod's first reading may hold its warm-up, which is no request's work.
+        self._busy_s += sum(max(0, ns - before[uid]) for uid, ns in busy.items() if uid in before) / 1e9
+        self._busy_before_ns = busy
+        self._requests += self.load.requests - self._requests_before
+        self._requests_before = self.load.requests
+        shares = {each.slice.sm_partition.percent for each in placements}
+        if self._requests < LEARN_REQUESTS or self._busy_s <= 0.0 or not shares:
+            return
+        work_s = self._busy_s / self._requests
+        if self.learnt is None or abs(work_s / self.learnt.work_s - 1.0) > _RELEARN:
+            self.learnt = LearntWork(sm_percent=min(shares), work_s=work_s)
+        if self._requests > _FORGET_REQUESTS:
+            self._busy_s, self._requests = self._busy_s * _FORGET, self._requests * _FORGET
+
+
+def startup_s(pods: Iterable[Pod], default_s: float) -> float:
+    """From scheduled to Ready, of the slowest pod that made it without a restart; one second for its creation."""
+    seen = [1.0 + found for pod in pods if (found := _startup_s(pod)) is not None]
+    return min(max(seen), 600.0) if seen else default_s
+
+
+def _startup_s(pod: Pod) -> float | None:
+    ready, scheduled = condition(pod.status.conditions, "Ready"), condition(pod.status.conditions, "PodScheduled")
+    restarted = any(status.restart_count for status in pod.status.container_statuses)
+    if ready is None or ready.status != "True" or scheduled is None or restarted:
+        return None
+    if ready.last_transition_time is None or scheduled.last_transition_time is None:
+        return None
+    return max(0.0, (ready.last_transition_time - scheduled.last_transition_time).total_seconds())

@@ -1,0 +1,131 @@
+"""Process autoscaler: the only writes of GPU allocation. Decides nothing; every write is fenced and guarded.
+
+Fence: nothing is written unless this replica still leads. Guards: the pod is the one that was looked at (UID) and its
+slice is the one that was decided on (gate, generation); else the API server refuses and the next pass looks again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, Refused
+from hasgpu.cluster.objects import Node, Pod
+from hasgpu.cluster.patch import Op, add, json_patch, merge_patch, remove, replace, test
+from hasgpu.cluster.patch import pointer as path_to
+from hasgpu.cluster.paths import POD_AUTOSCALERS, PODS, named
+from hasgpu.cluster.session import Session, decode
+from hasgpu.model import annotations as keys
+from hasgpu.model.decision import QuotaChange
+from hasgpu.model.gpu import GpuSlice
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.ledger import slice_annotations
+
+from .own_writes import OwnWrites
+
+log = logging.getLogger(__name__)
+
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+WRITES_PER_S = 100
+QUOTA_STATUS = "hasgpu.dev/time-quota"
+"""On PodAutoscaler.status.annotations: the quota decided last, in percent."""
+_UNNEEDED_COST = "-100"
+
+
+class SliceWriter:
+    """Used by the one thread that allocates."""
+
+    def __init__(self, session: Session, writes: OwnWrites, still_leading: Callable[[float], bool]) -> None:
+        self._session, self._writes, self._still_leading = session, writes, still_leading
+        self._recent: deque[float] = deque()
+
+    def place(self, pod: Pod, entry: GpuSlice, node: Node, traceparent: str, now: float) -> bool:
+        """Gives a gated pod its slice and node and takes the gate away, all in one patch."""
+        gate = next(i for i, each in enumerate(pod.spec.scheduling_gates) if each.name == keys.SCHEDULING_GATE)
+        gate_path = path_to("spec", "schedulingGates", gate)
+        hostname = node.metadata.labels.get(HOSTNAME_LABEL, node.metadata.name)
+        ops = [
+            test(f"{gate_path}/name", keys.SCHEDULING_GATE),
+            *_annotated(pod, {**slice_annotations(entry), keys.SLICE_TRACEPARENT: traceparent}),
+            add(path_to("spec", "nodeSelector", HOSTNAME_LABEL), hostname)
+            if pod.spec.node_selector
+            else add("/spec/nodeSelector", {HOSTNAME_LABEL: hostname}),
+            remove(gate_path),
+        ]
+        return self._patch(_key(pod), ops, now)
+
+    def write_quota(self, change: QuotaChange, traceparent: str, now: float) -> bool:
+        """A new quota of a placed pod."""
+        if not self._may_write(now):
+            return False
+        note = path_to("metadata", "annotations", keys.SLICE_GENERATION)
+        ops = [
+            test(note, str(change.old.generation)),
+            replace(path_to("metadata", "annotations", keys.SLICE_TIME_QUOTA), str(change.new.time_quota.percent)),
+            replace(note, str(change.new.generation)),
+            add(path_to("metadata", "annotations", keys.SLICE_TRACEPARENT), traceparent),
+        ]
+        return self._patch(change.pod, ops, now)
+
+    def mark_unneeded(self, pod: Pod, unneeded: bool, now: float) -> bool:
+        """Tells Kubernetes' ReplicaSet controller which pod leaves first; takes it back where it stays."""
+        cost = path_to("metadata", "annotations", keys.POD_DELETION_COST)
+        return self._patch(_key(pod), [add(cost, _UNNEEDED_COST) if unneeded else remove(cost)], now)
+
+    def evict(self, pod: PodKey, now: float) -> bool:
+        """Deletes a pod, and only that one."""
+        if not self._still_leading(now):
+            return False
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        try:
+            self._session.request("DELETE", named(PODS, pod.namespace, pod.name), body=body)
+        except (NotFound, Conflict) as error:
+            log.info("%s: not deleted: %s", pod, error)
+            return False
+        return True
+
+    def show_quota(self, revision: RevisionKey, quota_percent: int, now: float) -> None:
+        """Shows the decided quota on the revision's PodAutoscaler."""
+        if self._still_leading(now):
+            body = {"status": {"annotations": {QUOTA_STATUS: str(quota_percent)}}}
+            try:
+                merge_patch(self._session, named(POD_AUTOSCALERS, revision.namespace, revision.name, "status"), body)
+            except ClusterError as error:
+                log.warning("%s: quota not shown: %s", revision, error)
+
+    def _patch(self, pod: PodKey, ops: Sequence[Op], now: float) -> bool:
+        if not self._still_leading(now):
+            return False
+        guarded = [test("/metadata/uid", pod.uid), *ops]
+        try:
+            answer = json_patch(self._session, named(PODS, pod.namespace, pod.name), guarded)
+        except (Refused, Conflict, NotFound) as error:
+            log.info("%s: changed since it was looked at: %s", pod, error)
+            return False
+        self._writes.wrote(decode(answer, Pod), now)
+        return True
+
+    def _may_write(self, now: float) -> bool:
+        """At most WRITES_PER_S quota writes: what does not fit is decided again a moment later."""
+        while self._recent and now - self._recent[0] >= 1.0:
+            self._recent.popleft()
+        if len(self._recent) >= WRITES_PER_S:
+            return False
+        self._recent.append(now)
+        return True
+
+
+def marked_unneeded(pod: Pod) -> bool:
+    """True where our own watch shows the mark."""
+    return pod.metadata.annotations.get(keys.POD_DELETION_COST) == _UNNEEDED_COST
+
+
+def _annotated(pod: Pod, values: dict[str, str]) -> list[Op]:
+    if not pod.metadata.annotations:
+        return [add("/metadata/annotations", values)]
+    return [add(path_to("metadata", "annotations", key), value) for key, value in values.items()]
+
+
+def _key(pod: Pod) -> PodKey:
+    return PodKey(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
