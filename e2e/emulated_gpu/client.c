@@ -111,9 +111,8 @@ void client_reap(struct gpu *gpu) {
     struct gpu_state *s = gpu->state;
     for (int i = 0; i < MAX_CLIENTS; i++) {
         if (!s->clients[i].in_use || client_alive(gpu, i, NULL)) continue;
-        uint64_t id = s->clients[i].id;
-        s->clients[i].in_use = 0;
-        release_reservations(gpu, id);
+        release_reservations(gpu, s->clients[i].id);
+        s->clients[i].in_use = 0; /* last: whoever is killed in between leaves it to the next */
     }
     s->reaped_ns = now_ns();
 }

@@ -90,7 +90,7 @@ struct gpu_state {
     uint32_t epoch;       /* futex: bumped when reservations move */
     uint32_t fault_count; /* a fatal fault hits every MPS client of the device */
     uint32_t fail_next;   /* the next launch returns this CUresult */
-    uint32_t reserved;
+    uint32_t moving;      /* reservations are being moved: still set if the process that did it was killed */
     uint64_t reaped_ns;
     uint64_t next_client;
     uint64_t xid_count;

@@ -45,6 +45,7 @@ static uint32_t lane_of(const struct gpu *gpu) {
 
 uint64_t reserve(struct gpu *gpu, const char *kernel, uint64_t ready_ns, uint64_t duration_ns) {
     struct gpu_state *s = gpu->state;
+    if (s->moving) release_reservations(gpu, 0);
     client_reap_if_due(gpu);
     uint32_t lane = lane_of(gpu), share = s->clients[gpu->slot].sm_percent;
     uint64_t seq = s->next_seq;
@@ -71,14 +72,17 @@ static uint64_t oldest_that_may_be_pending(const struct gpu_state *s) {
     return kept > most ? s->next_seq - most : 1;
 }
 
+/* One that runs is torn down with its context; one that waits becomes history of no length, never to come back. */
 static void drop(struct kernel_entry *e, uint64_t now) {
-    e->end_ns = e->start_ns > now ? e->start_ns : now; /* one that runs is torn down with its context */
+    if (e->start_ns > now) e->start_ns = now;
+    __atomic_store_n(&e->end_ns, now, __ATOMIC_RELEASE);
 }
 
 /* Gives back what a client that is gone had reserved, and moves everybody behind it up. */
 void release_reservations(struct gpu *gpu, uint64_t client) {
     struct gpu_state *s = gpu->state;
     uint64_t now = now_ns(), first = oldest_that_may_be_pending(s);
+    __atomic_store_n(&s->moving, 1u, __ATOMIC_RELEASE);
     memset(s->lane_free_ns, 0, sizeof s->lane_free_ns);
     for (uint64_t seq = first; seq < s->next_seq; seq++) {
         struct kernel_entry *e = entry_at(s, seq);
@@ -94,6 +98,7 @@ void release_reservations(struct gpu *gpu, uint64_t client) {
         __atomic_store_n(&e->end_ns, e->start_ns + e->duration_ns, __ATOMIC_RELEASE);
         s->lane_free_ns[e->lane] = e->end_ns;
     }
+    __atomic_store_n(&s->moving, 0u, __ATOMIC_RELEASE);
     __atomic_add_fetch(&s->epoch, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &s->epoch, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }

@@ -80,3 +80,24 @@ def test_the_log_tells_shares_by_pod(node: Node) -> None:
     middle_ns = first.start_ns + 500_000
     assert log.shares(first.start_ns, middle_ns) == {"one": pytest.approx(1.0)}
     assert (first.name, first.sm_percent, first.program[:6]) == ("wide", 100, "python")
+
+
+def test_what_a_killed_process_had_queued_never_comes_back(node: Node) -> None:
+    for launches in (200, 1):  # the second death moves reservations again
+        killed = node.start("hold", launches)
+        said(killed)
+        killed.kill()
+        killed.wait()
+    assert node.run("run")[0]["total_ms"] < 200
+
+
+def test_processes_killed_at_any_moment_leave_an_orderly_device(node: Node) -> None:
+    for wait_ms in range(20, 60, 4):  # from before a context to behind the launches
+        programs = [node.start("run", 1000) for _ in range(2)]
+        time.sleep(wait_ms / 1000)
+        for program in programs:
+            program.kill()
+            program.wait()
+    assert node.run("run")[0]["total_ms"] < 200
+    kernels = sorted(node.log().between(0, time.monotonic_ns()), key=lambda kernel: kernel.start_ns)
+    assert not any(overlaps(a, b) for a, b in itertools.pairwise(kernels))
