@@ -351,6 +351,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and body are two writes: with Nagle each answer would wait 40 ms for an acknowledgement.
+    disable_nagle_algorithm = True
     server: socketserver.BaseServer
 
     def log_message(self, format: str, *args: object) -> None:

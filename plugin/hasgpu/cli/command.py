@@ -57,7 +57,7 @@ def saying() -> Iterator[Progress]:
         raise click.ClickException(str(error)) from error
 
 
-def wait_for(holds: Callable[[], str | None], timeout_s: float, *, period_s: float = 0.3) -> None:
+def wait_for(holds: Callable[[], str | None], timeout_s: float, *, period_s: float = 0.1) -> None:
     """Asks until it answers None; what it answers meanwhile is the reason told when time is up."""
     ends_at = time.monotonic() + timeout_s
     while (reason := holds()) is not None:

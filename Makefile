@@ -1,0 +1,121 @@
+# Every verb of the project. `make` alone lists them. Nothing here may be needed that CI does not run too.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SOURCES := plugin webhooks tests e2e
+# A cluster of your own: make install KUBECONFIG=...; else the test bed's.
+BED_KUBECONFIG := $(CURDIR)/.testbed/kubeconfig
+export KUBECONFIG ?= $(BED_KUBECONFIG)
+ON_BED := $(filter $(BED_KUBECONFIG),$(KUBECONFIG))
+export PATH := $(CURDIR)/.testbed/bin:$(PATH)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+##@ Work on the code
+
+.PHONY: setup
+setup: $(STAMP) ## create .venv with everything the verbs below need
+
+# On a bare Debian or Ubuntu, as root, what is missing of the tools comes from packages.
+$(STAMP): setup.cfg
+	command -v gcc >/dev/null || { apt-get update -qq && apt-get install -qq -y gcc libc6-dev; }
+	test -x $(PYTHON) || python3 -m venv $(VENV) || \
+	  { apt-get update -qq && apt-get install -qq -y python3-venv && python3 -m venv --clear $(VENV); }
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+.PHONY: format
+format: setup ## format the sources
+	$(VENV)/bin/ruff format $(SOURCES)
+	$(VENV)/bin/ruff check --fix --quiet $(SOURCES)
+
+.PHONY: lint
+lint: setup ## style and format, changing nothing
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check --quiet $(SOURCES)
+
+.PHONY: types
+types: setup ## mypy --strict
+	$(VENV)/bin/mypy
+
+.PHONY: contracts
+contracts: setup ## who may import whom
+	$(VENV)/bin/lint-imports
+
+.PHONY: test
+test: setup ## unit tests: no cluster, no GPU, under two minutes (TEST="tests/decision -k panic" picks)
+	$(VENV)/bin/pytest $(TEST)
+
+.PHONY: check
+check: lint types contracts test ## all of the above but setup and format: what a change must pass
+
+##@ The test bed: real Kubernetes and Knative on this machine, with emulated GPUs (needs root, no docker)
+
+.PHONY: testbed-up
+testbed-up: setup ## build what is missing (minutes at first) and start the bed
+	$(PYTHON) -m e2e.testbed up
+
+.PHONY: testbed-down
+testbed-down: setup ## stop the bed and leave nothing behind
+	$(PYTHON) -m e2e.testbed down
+
+.PHONY: testbed-status
+testbed-status: setup ## what runs
+	$(PYTHON) -m e2e.testbed status
+
+.PHONY: testbed-logs
+testbed-logs: setup ## last lines of each program (NAME=kubelet, NAME=namespace/pod)
+	$(PYTHON) -m e2e.testbed logs $(NAME)
+
+.PHONY: images
+images: setup ## build this project's images and import them into the bed
+	$(PYTHON) -m e2e.testbed images
+
+##@ A cluster: the bed, or yours by KUBECONFIG=...
+
+.PHONY: install
+install: setup ## install hasgpu; Knative's own autoscaler is kept for uninstall
+	$(PYTHON) -m hasgpu.cli install $(if $(ON_BED),--yes)
+
+.PHONY: uninstall
+uninstall: setup ## remove it; refuses while GPU services exist (FORCE=1 deletes them first)
+	$(PYTHON) -m hasgpu.cli uninstall $(if $(FORCE),--force)
+
+.PHONY: demo
+demo: setup ## the whole story: load, vertical, horizontal, zero, wake-up (FAST=1: three minutes)
+ifdef ON_BED
+	$(MAKE) --no-print-directory testbed-up images install
+	$(PYTHON) -m e2e.demo $(if $(FAST),--fast)
+else
+	if kubectl get crd gpus.hasgpu.dev >/dev/null 2>&1; then \
+	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
+	else \
+	  $(PYTHON) -m hasgpu.cli install && trap '$(PYTHON) -m hasgpu.cli uninstall' EXIT; \
+	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
+	fi
+endif
+
+.PHONY: e2e
+e2e: setup ## the scenarios, on a cluster with hasgpu installed (TEST="e2e/scenarios/test_slice.py" picks)
+	$(VENV)/bin/pytest --timeout=600 $(if $(TEST),$(TEST),e2e/scenarios)
+
+.PHONY: chaos
+chaos: setup ## kill each component again and again under load (ARGS="--help")
+	$(PYTHON) -m e2e.chaos $(ARGS)
+
+.PHONY: conformance
+conformance: setup ## our scale algorithm against Knative's own Go code on random lives (ARGS="--steps 100000"; needs go)
+	$(PYTHON) -m e2e.conformance $(ARGS)
+
+.PHONY: clean
+clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build *.egg-info
+	$(MAKE) --no-print-directory -C plugin/shim clean
+	$(MAKE) --no-print-directory -C e2e/emulated_gpu clean
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

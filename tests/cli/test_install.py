@@ -1,0 +1,205 @@
+"""Install and uninstall against a cluster that does what is asked of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hasgpu.cli.__main__ import cli
+from hasgpu.cli.command import Progress, Trouble
+from hasgpu.cli.install import Install
+from hasgpu.cli.release import Release, object_path
+from hasgpu.cli.uninstall import Uninstall
+
+from tests.cli.cluster import APPS, AUTOSCALER_PATH, CONFIG_PATH, KNATIVE_AUTOSCALER, Cluster
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+SERVICES = "/apis/serving.knative.dev/v1/namespaces/default/services"
+PROFILES = "/apis/hasgpu.dev/v1alpha1/namespaces/default/latencyprofiles"
+GPU_SERVICE = {
+    "metadata": {"name": "classify"},
+    "spec": {"template": {"metadata": {"annotations": {"hasgpu.dev/slo-latency": "200ms"}}}},
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+def install(cluster: Cluster, timeout_s: float = 10.0) -> None:
+    Install.prepare(cluster.api.session(), Progress(), MANIFESTS, timeout_s).run()
+
+
+def uninstall(cluster: Cluster, *, force: bool = False) -> None:
+    Uninstall.prepare(cluster.api.session(), Progress(), MANIFESTS, 10.0, force=force).run()
+
+
+def test_everything_is_there_and_ours_stands_in_knatives_place(cluster: Cluster) -> None:
+    install(cluster)
+    for document in Release.load(MANIFESTS).documents:
+        assert cluster.get(object_path(document)), object_path(document)
+    spec = cluster.get(AUTOSCALER_PATH)["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == "hasgpu-autoscaler"
+    assert "ONLY_KNATIVES" not in str(spec)
+    assert cluster.get(CONFIG_PATH)["data"] == {"pod-is-always-schedulable": "true"}
+
+
+def test_the_autoscaler_is_replaced_last(cluster: Cluster) -> None:
+    install(cluster)
+    writes = [path for method, path, _ in cluster.api.requests if method in ("PUT", "PATCH", "POST")]
+    assert writes[-1] == AUTOSCALER_PATH
+
+
+def test_installing_again_changes_nothing_and_keeps_what_was_kept(cluster: Cluster) -> None:
+    install(cluster)
+    kept = cluster.get("/api/v1/namespaces/hasgpu-system/configmaps/hasgpu-replaced")["data"]
+    install(cluster)
+    assert cluster.get("/api/v1/namespaces/hasgpu-system/configmaps/hasgpu-replaced")["data"] == kept
+
+
+def test_uninstall_puts_knatives_autoscaler_and_setting_back_and_leaves_nothing(cluster: Cluster) -> None:
+    install(cluster)
+    uninstall(cluster)
+    found = cluster.get(AUTOSCALER_PATH)
+    assert found["spec"] == KNATIVE_AUTOSCALER["spec"]
+    assert found["metadata"]["labels"] == {"app.kubernetes.io/name": "knative-serving"}
+    assert found["metadata"]["annotations"] == {"kept": "yes"}
+    assert cluster.get(CONFIG_PATH).get("data", {}) == {}
+    for document in Release.load(MANIFESTS).documents:
+        if document["metadata"]["name"] != "autoscaler":
+            assert not cluster.get(object_path(document)), object_path(document)
+    assert not cluster.get("/apis/coordination.k8s.io/v1/namespaces/knative-serving/leases/hasgpu-allocator")
+
+
+def test_a_setting_that_an_administrator_had_made_is_put_back_as_it_was(cluster: Cluster) -> None:
+    cluster.api.merge(CONFIG_PATH, {"data": {"pod-is-always-schedulable": "false", "other": "1"}})
+    install(cluster)
+    uninstall(cluster)
+    assert cluster.get(CONFIG_PATH)["data"] == {"pod-is-always-schedulable": "false", "other": "1"}
+
+
+def test_no_new_pod_is_injected_before_knatives_autoscaler_is_back_and_agents_go_later(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.requests.clear()
+    uninstall(cluster)
+    writes = [(method, path) for method, path, _ in cluster.api.requests if method in ("PUT", "DELETE")]
+    hook = next(i for i, (_, path) in enumerate(writes) if "mutatingwebhookconfigurations" in path)
+    back = writes.index(("PUT", AUTOSCALER_PATH))
+    agent = writes.index(("DELETE", f"{APPS}/namespaces/hasgpu-system/daemonsets/hasgpu-node"))
+    webhook = writes.index(("DELETE", f"{APPS}/namespaces/hasgpu-system/deployments/hasgpu-webhook"))
+    assert hook < back < agent < webhook
+
+
+def test_uninstall_refuses_while_gpu_services_exist_and_lists_them(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.create(SERVICES, GPU_SERVICE)
+    cluster.api.create(SERVICES, {"metadata": {"name": "plain"}, "spec": {"template": {"metadata": {}}}})
+    cluster.api.requests.clear()
+    with pytest.raises(Trouble, match="default/classify") as caught:
+        uninstall(cluster)
+    assert "plain" not in str(caught.value)
+    assert not [each for each in cluster.api.requests if each[0] != "GET"]
+
+
+def test_by_force_the_gpu_services_are_deleted_first_and_others_are_left(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.create(SERVICES, GPU_SERVICE)
+    cluster.api.create(SERVICES, {"metadata": {"name": "plain"}, "spec": {"template": {"metadata": {}}}})
+    uninstall(cluster, force=True)
+    assert [each["metadata"]["name"] for each in cluster.api.list(SERVICES)] == ["plain"]
+
+
+def test_a_plain_pod_with_a_slice_keeps_the_agents_in_place(cluster: Cluster) -> None:
+    install(cluster)
+    pod = {"metadata": {"name": "by-hand", "annotations": {"slice.hasgpu.dev/gpu": "GPU-0"}}}
+    cluster.api.create("/api/v1/namespaces/default/pods", pod)
+    with pytest.raises(Trouble, match="default/by-hand still holds a slice"):
+        uninstall(cluster)
+
+
+def test_profiles_that_people_wrote_survive_an_uninstall_without_force(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.create(PROFILES, {"metadata": {"name": "resnet50"}, "spec": {}})
+    uninstall(cluster)
+    kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert cluster.get(f"{kinds}/latencyprofiles.hasgpu.dev")
+    assert not cluster.get(f"{kinds}/gpus.hasgpu.dev")
+    assert cluster.get(f"{PROFILES}/resnet50")
+
+
+def test_a_gpu_object_whose_agent_is_gone_is_released(cluster: Cluster) -> None:
+    install(cluster)
+    gpus = "/apis/hasgpu.dev/v1alpha1/gpus"
+    cluster.api.create(gpus, {"metadata": {"name": "gpu-0", "finalizers": ["hasgpu.dev/agent"]}})
+    uninstall(cluster)
+    assert not cluster.get(f"{gpus}/gpu-0")
+
+
+def test_where_nothing_was_kept_uninstall_says_what_to_do_and_touches_nothing(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.delete("/api/v1/namespaces/hasgpu-system/configmaps/hasgpu-replaced")
+    cluster.api.requests.clear()
+    with pytest.raises(Trouble, match=r"serving-core\.yaml"):
+        uninstall(cluster)
+    assert not [each for each in cluster.api.requests if each[0] != "GET"]
+
+
+def test_after_an_upgrade_put_knatives_newer_autoscaler_back_that_one_is_kept(cluster: Cluster) -> None:
+    install(cluster)
+    upgraded = {**KNATIVE_AUTOSCALER, "spec": {**KNATIVE_AUTOSCALER["spec"], "replicas": 2}}  # type: ignore[dict-item]
+    cluster.api.delete(AUTOSCALER_PATH)
+    cluster.api.create(f"{APPS}/namespaces/knative-serving/deployments", upgraded)
+    install(cluster)
+    uninstall(cluster)
+    assert cluster.get(AUTOSCALER_PATH)["spec"]["replicas"] == 2
+    assert cluster.get(CONFIG_PATH).get("data", {}) == {}
+
+
+def test_a_webhook_that_never_comes_leaves_knatives_autoscaler_in_place_and_says_why(cluster: Cluster) -> None:
+    cluster.stuck.add("hasgpu-webhook")
+    labels = {"app.kubernetes.io/name": "hasgpu", "app.kubernetes.io/component": "webhook"}
+    waiting = {"name": "webhook", "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "not present"}}}
+    cluster.api.create(
+        "/api/v1/namespaces/hasgpu-system/pods",
+        {"metadata": {"name": "w-1", "labels": labels}, "status": {"containerStatuses": [waiting]}},
+    )
+    with pytest.raises(Trouble, match="Deployment hasgpu-webhook"):
+        install(cluster, timeout_s=0.5)
+    assert cluster.get(AUTOSCALER_PATH)["spec"] == KNATIVE_AUTOSCALER["spec"]
+
+
+def test_without_knative_install_says_so(cluster: Cluster) -> None:
+    cluster.api.delete(AUTOSCALER_PATH)
+    with pytest.raises(Trouble, match="install Knative Serving first"):
+        install(cluster)
+
+
+def test_manifest_prints_what_install_applies() -> None:
+    done = CliRunner().invoke(cli, ["manifest"])
+    assert done.exit_code == 0
+    assert list(yaml.safe_load_all(done.output)) == list(Release.load(MANIFESTS).documents)
+
+
+def test_no_cluster_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    done = CliRunner().invoke(cli, ["uninstall"])
+    assert done.exit_code == 1
+    assert "no cluster to talk to" in done.output
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = "import sys; sys.argv=['x','--help']\nfrom hasgpu.cli.__main__ import cli\ncli(standalone_mode=False)\n"
+    code += "print([m for m in ('kubernetes', 'yaml', 'urllib3', 'msgspec') if m in sys.modules])"
+    started_at = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.monotonic() - started_at < 2.0
