@@ -24,7 +24,7 @@ from .exposition import CONTENT_TYPE
 log = logging.getLogger(__name__)
 
 LONGEST_POLL_S = 30.0
-_IDLE_S = 60.0
+_IDLE_S, _STOP_WITHIN_S = 60.0, 0.1
 
 
 class Certificates:
@@ -99,7 +99,7 @@ class Api:
 
     def start(self) -> None:
         """Begins to serve."""
-        threading.Thread(target=self._server.serve_forever, name="api", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(_STOP_WITHIN_S,), name="api", daemon=True).start()
 
     def stop(self) -> None:
         """Answers no more."""
