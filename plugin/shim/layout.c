@@ -41,6 +41,9 @@ int main(void) {
     FIELD("SCHEDULE", valid_until_ns);
     FIELD("SCHEDULE", policy_expired);
     FIELD("SCHEDULE", policy_missing);
+    FIELD("SCHEDULE", sm_count);
+    FIELD("SCHEDULE", sm_step);
+    FIELD("SCHEDULE", fault);
     FIELD("SCHEDULE", wake);
     FIELD("SCHEDULE", gpu_uuid);
     FIELD("SCHEDULE", borrow);
@@ -83,6 +86,7 @@ int main(void) {
     FIELD("PAGE", unknown_entry_points);
     FIELD("PAGE", bypass_suspected);
     FIELD("PAGE", memory_peak_bytes);
+    FIELD("PAGE", last_error);
     FIELD("PAGE", balance);
     FIELD("PAGE", overrun_ns);
     FIELD("PAGE", forgiven_ns);

@@ -105,6 +105,15 @@ class SchedulePage:
         """Say that the current table is still meant."""
         self._store(at.SCHEDULE_VALID_UNTIL_NS, now_ns + int(valid_for_s * 1e9))
 
+    def describe(self, *, sm_count: int, sm_step: int) -> None:
+        """Say how many SMs the whole GPU has, for the sidecars to compare with what their pod got."""
+        self._store(at.SCHEDULE_SM_COUNT, sm_count)
+        self._store(at.SCHEDULE_SM_STEP, sm_step)
+
+    def mark_fault(self, fault: int) -> None:
+        """The GPU or its MPS server is in FAULT (an Xid, or 1), or well again (0): sidecars go unready by it."""
+        self._store(at.SCHEDULE_FAULT, fault)
+
     def read(self) -> GpuSchedule | None:
         """The current table; None where none was published."""
         number = self.publications
@@ -168,6 +177,8 @@ class PodPageReport:
     mps_attached: bool
     unknown_entry_points: int
     bypass_suspected: int
+    last_error: int
+    """The CUDA error that broke the newest context; 0 while it is well."""
 
 
 class PodPage:
@@ -240,6 +251,7 @@ def _report(data: bytes, pids: list[int | None]) -> PodPageReport:
         mps_attached=head(at.PAGE_MPS_ATTACHED) == 1,
         unknown_entry_points=head(at.PAGE_UNKNOWN_ENTRY_POINTS),
         bypass_suspected=head(at.PAGE_BYPASS_SUSPECTED),
+        last_error=head(at.PAGE_LAST_ERROR),
     )
 
 

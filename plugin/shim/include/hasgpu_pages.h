@@ -87,7 +87,10 @@ struct hasgpu_schedule {
     uint64_t valid_until_ns; /* CLOCK_MONOTONIC */
     uint32_t policy_expired; /* HASGPU_POLICY_* once valid_until_ns has passed */
     uint32_t policy_missing; /* HASGPU_POLICY_* for a pod that no table names */
-    uint64_t reserved0[3];
+    uint32_t sm_count; /* of the whole GPU; 0: not said */
+    uint32_t sm_step;  /* SMs are given in groups of so many */
+    uint32_t fault;    /* the GPU or its MPS server is in FAULT: an Xid, or 1; 0: none */
+    uint32_t reserved0[3];
     uint32_t wake; /* futex: grows at each publication */
     uint32_t reserved1[15];
     char gpu_uuid[64];
@@ -137,7 +140,8 @@ struct hasgpu_page {
     uint32_t unknown_entry_points; /* asked of the resolver and not in the shim's list */
     uint32_t bypass_suspected;     /* more than one libcuda mapped */
     uint64_t memory_peak_bytes;
-    uint64_t reserved0[3];
+    uint32_t last_error; /* the CUresult that broke the newest context; 0 while it is well */
+    uint32_t reserved0[5];
     struct hasgpu_balance balance;
     uint64_t charged_until_ns; /* GPU time up to here is charged: overlapping streams and processes count once */
     uint64_t overrun_ns;       /* busy time outside the slots, ever */

@@ -186,5 +186,6 @@ void pages_note_context(void) {
     snprintf(control, sizeof control, "%s/control", pipe && *pipe ? pipe : "/tmp/nvidia-mps");
     hasgpu_pages.page->mps_attached = !access(control, F_OK);
     hasgpu_pages.page->bypass_suspected = drivers_mapped() > 2; /* this library and the one behind it */
+    hasgpu_pages.page->last_error = 0;
     __atomic_store_n(&hasgpu_pages.page->sm_count, sm_count > 0 ? (uint32_t)sm_count : 0, __ATOMIC_RELEASE);
 }
