@@ -87,7 +87,7 @@ def decide(
     state, held = state.held(now, demand.now_requests_per_s, policy.hold_s)
     shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
     serving = tuple(share for share in shares if share.placement.ready) or shares
-    alpha, changes = _vertical(view, ledger, shares, serving, held, now)
+    alpha, changes = _vertical(view, ledger, shares, serving, held, policy, now)
     scale, state = _horizontal(view, ledger, state, policy, shares, demand, held)
     return (
         Decision(
@@ -113,15 +113,21 @@ def _vertical(
     shares: tuple[Share, ...],
     serving: tuple[Share, ...],
     held: float,
+    policy: Policy,
     now: float,
 ) -> tuple[int, OrderedChanges]:
     """Alpha from the pods that serve now, for all pods: those that start will serve with the same number."""
     known = all(share.table is not None for share in shares)
     alpha = least_alpha(serving, view.bounds, held, view.cap_percent) if known else _unprofiled_alpha(view)
-    lowered = [share for share in shares if share.quota(alpha) < share.placement.slice.time_quota.percent]
-    if lowered and now < view.quiet_until_s and view.cap_percent >= alpha:
-        shares = tuple(share for share in shares if share not in lowered)
+    if view.cap_percent == 100:
+        shares = tuple(share for share in shares if not _too_soon(share, alpha, view, policy, now))
     return alpha, order_changes(ledger, shares, alpha)
+
+
+def _too_soon(share: Share, alpha: int, view: RevisionView, policy: Policy, now: float) -> bool:
+    """A fall that is small, or follows another write too closely, is left for later."""
+    fall = share.placement.slice.time_quota.percent - share.quota(alpha)
+    return 0 < fall < policy.least_fall_percent or (fall > 0 and now < view.quiet_until_s)
 
 
 def _unprofiled_alpha(view: RevisionView) -> int:

@@ -12,6 +12,9 @@ class Policy:
     hold_s: float = 6.0
     """The quota follows the largest demand of the last so many seconds: noise of single seconds writes nothing."""
 
+    least_fall_percent: int = 3
+    """A quota is lowered by so many points at least: less saves nothing that a write is worth."""
+
     headroom: float = 2.0
     """A new pod's share is chosen so that its quota alone can carry so many times the demand it was made for."""
 
