@@ -15,10 +15,9 @@ from hasgpu.model.ledger import slice_annotations
 from hasgpu.model.units import SmPartition, TimeQuota
 from hasgpu.nodeagent.folders import Folders
 from hasgpu.nodeagent.meter import Meter
-from hasgpu.nodeagent.slices import NodeView, Slices
+from hasgpu.nodeagent.slices import NodeView, Slices, Tuning
 
 GPU = "GPU-00000000-0000-0000-0000-000000000001"
-WINDOW_NS = 40_000_000
 GONE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -69,7 +68,8 @@ class Node:
         self.folders.gpu(GPU).schedule.mkdir(parents=True, exist_ok=True)
         self.page = SchedulePage.create(str(self.folders.gpu(GPU).schedule_page), GPU)
         self.meter = Meter(self.folders)
-        self.slices = Slices("node1", {GPU: self.page}, WINDOW_NS, self.meter, first_revision=100)
+        self.slices = Slices("node1", {GPU: self.page}, self.meter, first_revision=100)
+        self.tuning: Tuning | None = Tuning()
         self.now_s = 1000.0
 
     def see(
@@ -77,6 +77,7 @@ class Node:
     ) -> list[str]:
         """One round of the table loop; returns what it objected to."""
         view = NodeView(
+            tuning=self.tuning,
             pods=pods if synced else None,
             published={uid(number): f"default/pod-{number}" for number in published},
             running=frozenset(uid(number) for number in running),
@@ -131,6 +132,19 @@ def test_a_restarted_agent_goes_on_with_what_is_laid_before_it_has_seen_a_pod(no
     again.see(synced=False)
     assert again.laid() == {uid(1): 30, uid(2): 50}
     assert again.slices.wait_live(uid(1), 0).state == "live"
+
+
+def test_a_new_window_is_laid_and_a_restarted_agent_keeps_it_until_it_knows_the_settings(
+    node: Node, tmp_path: Path
+) -> None:
+    node.tuning = Tuning(window_ns=80_000_000, policy="token")
+    node.see(pod(1))
+    again = Node(tmp_path)
+    again.tuning = None
+    again.see(synced=False)
+    schedule = again.page.read()
+    assert schedule is not None
+    assert (schedule.window_ns, schedule.rows) == (80_000_000, ((0, 50, "token"),))
 
 
 def test_a_going_pod_keeps_its_slice_while_a_volume_is_mounted_or_a_process_runs(node: Node) -> None:

@@ -64,7 +64,7 @@ def to_timetable(
     window_ns: int,
     claims: Iterable[Claim],
     applied: GpuSchedule | None,
-    policies: Mapping[int, RowPolicy] | None = None,
+    policy: RowPolicy = "slots",
 ) -> Timetable:
     """The next table of a GPU. A pod without a claim leaves, one whose row has no room is not in it at all.
 
@@ -83,11 +83,10 @@ def to_timetable(
     laid = [(claim, quotas.get(claim.pod_uid, 0)) for claim in ordered]
     entries = [entry for row in sm_of_row for entry in _lay_row(row, window_ns, laid)]
     entries.sort(key=lambda entry: (rank.get(entry.pod_uid, len(rank)), entry.row, entry.pod_uid))
-    policy = policies or {}
     schedule = GpuSchedule(
         gpu_uuid=gpu_uuid,
         window_ns=window_ns,
-        rows=tuple((row, sm, policy.get(row, "slots")) for row, sm in sorted(sm_of_row.items())),
+        rows=tuple((row, sm, policy) for row, sm in sorted(sm_of_row.items())),
         entries=tuple(entries),
     )
     return Timetable(schedule=schedule, objections=tuple(objections))

@@ -13,25 +13,28 @@ from collections.abc import Callable
 
 from hasgpu.cluster.errors import ClusterError
 from hasgpu.cluster.events import EventRecorder, Regarding
-from hasgpu.cluster.objects import Pod
-from hasgpu.cluster.paths import PODS, collection
+from hasgpu.cluster.objects import ConfigMap, Pod
+from hasgpu.cluster.paths import CONFIG_MAPS, PODS, collection
 from hasgpu.cluster.reflector import EventKind, Reflector
 from hasgpu.cluster.session import Session
 from hasgpu.decision.timetable import Objection
 from hasgpu.device.mps import MpsControl, control_program
 from hasgpu.device.nvml import Device, Nvml, Usage
 from hasgpu.device.pages import SchedulePage
+from hasgpu.model.annotations import SETTINGS_CONFIG_MAP
+from hasgpu.settings.hasgpu import parse_hasgpu
+from hasgpu.settings.store import Setting
 
 from .api import Api, Certificates
 from .csi import CsiDriver
 from .exposition import Known, to_text
 from .folders import Folders
-from .gpu_objects import GpuObject, Shares
+from .gpu_objects import GpuObject, Shares, disown
 from .health import Health
 from .meter import Meter
 from .options import Options
 from .processes import pods_with_processes
-from .slices import NodeView, Slices
+from .slices import NodeView, Slices, Tuning
 from .volumes import Volumes, install_library
 
 log = logging.getLogger(__name__)
@@ -45,12 +48,12 @@ class Agent:
     """Everything the DaemonSet's pod does."""
 
     def __init__(self, options: Options, session: Session, nvml: Nvml) -> None:
-        self._options = options
+        self._options, self._session = options, session
         folders = Folders(options.base)
         self._devices = nvml.devices()
         pages = {device.uuid: _open_page(folders, device, options) for device in self._devices}
         self._meter = Meter(folders)
-        self._slices = Slices(options.node, pages, options.window_ns, self._meter, time.time_ns() // 1_000_000)
+        self._slices = Slices(options.node, pages, self._meter, time.time_ns() // 1_000_000)
         self._volumes = Volumes(folders, install_library(options.library, folders))
         self._pods = Reflector(
             session,
@@ -59,6 +62,14 @@ class Agent:
             field_selector=f"spec.nodeName={options.node}",
             on_event=self._pod_changed,
         )
+        self._config_maps = Reflector(
+            session,
+            collection(CONFIG_MAPS, options.settings_namespace),
+            ConfigMap,
+            field_selector=f"metadata.name={SETTINGS_CONFIG_MAP}",
+            on_event=self._settings_changed,
+        )
+        self._settings = Setting(parse_hasgpu)
         self._events = EventRecorder(session, "hasgpu-node")
         address = f"{options.pod_ip}:{options.port}"
         self._objects = {device.uuid: GpuObject(session, options.node, device, address) for device in self._devices}
@@ -69,6 +80,7 @@ class Agent:
         }
         self._health = Health(nvml, self._devices, controls)
         self._usages: dict[str, Usage] = {}
+        self._disowned = False
         self._csi = CsiDriver(options.node, options.kubelet, self._volumes, self._slices)
         self._api = Api(
             options.port, Certificates(options.tls), self._slices.wait_newer, self._metrics, self._keeping_up
@@ -80,6 +92,7 @@ class Agent:
     def run(self) -> None:
         """Until ``stop``. Tables are renewed before anything else, so that a restart leaves no gap."""
         self._lay()
+        self._config_maps.start()
         self._pods.start()
         self._events.start()
         self._health.start()
@@ -93,6 +106,7 @@ class Agent:
         self._api.stop()
         self._health.stop()
         self._pods.stop()
+        self._config_maps.stop()
         self._events.stop()
         status.join(5.0)
 
@@ -117,12 +131,22 @@ class Agent:
         if old is None or new is None or _concerns(old) != _concerns(new):
             self._wake.set()
 
+    def _settings_changed(self, _: EventKind, __: ConfigMap | None, new: ConfigMap | None) -> None:
+        if self._settings.put(new.data if new else {}):
+            self._wake.set()
+
+    def _tuning(self) -> Tuning | None:
+        if not self._config_maps.synced:
+            return None
+        settings = self._settings.value
+        return Tuning(window_ns=round(settings.window_s * 1e9), policy=settings.row_policy)
+
     def _lay(self) -> None:
         """One table of each GPU from what is known now."""
         pods = self._pods.snapshot() if self._pods.synced else None
         published = self._volumes.published()
         running = pods_with_processes(self._slices.suspects(pods, published))
-        view = NodeView(pods=pods, published=published, running=running)
+        view = NodeView(tuning=self._tuning(), pods=pods, published=published, running=running)
         objections = frozenset(self._slices.apply(view, time.monotonic(), time.monotonic_ns()))
         for objection in objections - self._objected:
             self._tell_objection(objection)
@@ -144,15 +168,27 @@ class Agent:
         now_s = time.monotonic()
         self._meter.sample(uids, now_s)
         busy = {uid: self._meter.busy_fraction(uid) for uid in uids}
+        self._disown_missing()
         for device in self._devices:
             findings, usage = self._health.check(device)
             if usage is not None:
                 self._usages[device.uuid] = usage
             try:
+                self._objects[device.uuid].limit_clients(self._settings.value.mps_client_limit)
                 shares = Shares.of(schedules.get(device.uuid), busy)
                 self._objects[device.uuid].tell(findings, shares, time.time())
             except ClusterError as error:
                 log.warning("GPU %s not told: %s", device.uuid, error)
+
+    def _disown_missing(self) -> None:
+        """Once, as soon as the API server can be reached."""
+        if self._disowned:
+            return
+        try:
+            disown(self._session, self._options.node, tuple(self._objects), time.time())
+            self._disowned = True
+        except ClusterError as error:
+            log.warning("GPU objects not listed: %s", error)
 
     def _metrics(self) -> str:
         return to_text(

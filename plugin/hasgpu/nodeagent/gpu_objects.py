@@ -6,7 +6,7 @@ Conditions and the address are written at once; shares at 5 points' change or wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from hasgpu.model.schedule import GpuSchedule
 
 log = logging.getLogger(__name__)
 
+NODE_LABEL = "hasgpu.dev/node"
 SHARE_STEP_POINTS, SHARE_EVERY_S = 5, 10.0
 
 
@@ -62,6 +63,7 @@ class GpuObject:
     """One device's object; remembers what it wrote last, so that a steady state costs nothing."""
 
     def __init__(self, session: Session, node: str, device: Device, agent_address: str) -> None:
+        self.client_limit = device.mps_client_limit
         self._session, self._node, self._device, self._address = session, node, device, agent_address
         self._path = named(GPUS, "", object_name(device.uuid))
         self._findings: dict[str, Finding] = {}
@@ -70,19 +72,19 @@ class GpuObject:
 
     def ensure(self) -> None:
         """Creates the object, or corrects its spec."""
-        spec = {
+        spec: dict[str, Any] = {
             "node": self._node,
             "uuid": self._device.uuid,
             "product": self._device.product,
             "memory": format_bytes(self._device.memory_bytes),
             "smCount": self._device.sm_count,
             "smStep": self._device.sm_step,
-            "mpsClientLimit": self._device.mps_client_limit,
+            "mpsClientLimit": self.client_limit,
         }
         body = {
             "apiVersion": "hasgpu.dev/v1alpha1",
             "kind": "GPU",
-            "metadata": {"name": object_name(self._device.uuid), "labels": {"hasgpu.dev/node": self._node}},
+            "metadata": {"name": object_name(self._device.uuid), "labels": {NODE_LABEL: self._node}},
             "spec": spec,
         }
         try:
@@ -90,6 +92,13 @@ class GpuObject:
         except Conflict:
             merge_patch(self._session, self._path, {"spec": spec})
         self._findings, self._shares = {}, None
+
+    def limit_clients(self, most: int) -> None:
+        """An administrator's limit, where it is below the device's own."""
+        limit = min(most, self._device.mps_client_limit)
+        if limit != self.client_limit:
+            self.client_limit = limit
+            self.ensure()
 
     def tell(self, findings: Mapping[str, Finding], shares: Shares, now_s: float) -> None:
         """Writes what differs enough from what was written last; makes the object again where somebody deleted it."""
@@ -125,6 +134,20 @@ class GpuObject:
             "allocatedPercent": shares.allocated_percent,
             "measuredPercent": shares.measured_percent,
         }
+
+
+def disown(session: Session, node: str, uuids: Collection[str], now_s: float) -> None:
+    """Takes GPU objects of this node whose device is not here any more out of use."""
+    missing = unknown("Missing", f"NVML does not list it on node {node}")
+    conditions = [_condition(kind, finding, None, now_s) for kind, finding in missing.items()]
+
+    def out_of_use(found: dict[str, Any]) -> dict[str, Any]:
+        return {**found.get("status", {}), "conditions": conditions}
+
+    listed = session.get(collection(GPUS), dict, query={"labelSelector": f"{NODE_LABEL}={node}"})
+    for item in listed.get("items", []):
+        if item["spec"]["uuid"] not in uuids:
+            put_status(session, named(GPUS, "", item["metadata"]["name"]), out_of_use)
 
 
 def object_name(uuid: str) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from hasgpu.model.quantity import parse_duration_ns
-
 Policy = Literal["static", "open", "closed"]
 
 
@@ -23,7 +21,7 @@ class Options:
     library: Path
     tls: Path
     port: int
-    window_ns: int
+    settings_namespace: str
     policy_expired: Policy
 
     @classmethod
@@ -40,7 +38,7 @@ class Options:
             library=Path(environment.get("HASGPU_LIBRARY", "/opt/hasgpu/lib")),
             tls=Path(environment.get("HASGPU_TLS", "/etc/hasgpu/tls")),
             port=_number(environment, "HASGPU_PORT", 9401, 1, 65535),
-            window_ns=_window_ns(environment.get("HASGPU_WINDOW", "40ms")),
+            settings_namespace=environment.get("HASGPU_SETTINGS_NAMESPACE", "knative-serving"),
             policy_expired=cast("Policy", policy),  # checked above
         )
 
@@ -57,10 +55,3 @@ def _number(environment: Mapping[str, str], name: str, default: int, low: int, h
     if not text.isdigit() or not low <= int(text) <= high:
         raise ValueError(f"{name} must be {low}..{high}, was: {text!r}")
     return int(text)
-
-
-def _window_ns(text: str) -> int:
-    window_ns = parse_duration_ns(text)
-    if not 20_000_000 <= window_ns <= 200_000_000 or window_ns % 1_000_000:
-        raise ValueError(f"HASGPU_WINDOW must be 20ms..200ms in whole milliseconds, was: {text!r}")
-    return window_ns

@@ -18,7 +18,7 @@ from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.keys import PodKey
 from hasgpu.model.ledger import parse_slice
 from hasgpu.model.report import NodeReport, PodSliceReport
-from hasgpu.model.schedule import GpuSchedule, ScheduleEntry
+from hasgpu.model.schedule import GpuSchedule, RowPolicy, ScheduleEntry
 from hasgpu.model.units import SmPartition, TimeQuota
 
 from .meter import Meter
@@ -37,9 +37,19 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How an administrator wants time to be shared."""
+
+    window_ns: int = 40_000_000
+    policy: RowPolicy = "slots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """What is known from outside when a table is made."""
 
+    tuning: Tuning | None
+    """None before it is known: then tables keep the one they have."""
     pods: tuple[Pod, ...] | None
     """None before the first list: then nothing leaves."""
     published: Mapping[str, str]
@@ -51,10 +61,8 @@ class NodeView:
 class Slices:
     """Claims in, tables out; and the report of what is applied."""
 
-    def __init__(
-        self, node: str, pages: Mapping[str, SchedulePage], window_ns: int, meter: Meter, first_revision: int
-    ) -> None:
-        self._node, self._pages, self._window_ns, self._meter = node, pages, window_ns, meter
+    def __init__(self, node: str, pages: Mapping[str, SchedulePage], meter: Meter, first_revision: int) -> None:
+        self._node, self._pages, self._meter = node, pages, meter
         self._applied = {uuid: page.read() for uuid, page in pages.items()}
         self._renewed_s: dict[str, float] = {}
         self._keys: dict[str, PodKey] = {}
@@ -78,7 +86,7 @@ class Slices:
             laid_before = self._laid()
             objections: list[Objection] = []
             for uuid in self._pages:
-                objections += self._lay(uuid, claims.get(uuid, []), now_s, now_ns)
+                objections += self._lay(uuid, claims.get(uuid, []), view.tuning, now_s, now_ns)
             for objection in objections:
                 if objection.laid_percent == 0:
                     standing[objection.pod_uid] = Standing("waiting", why=objection.why)
@@ -189,9 +197,13 @@ class Slices:
             generation=entry.generation,
         )
 
-    def _lay(self, uuid: str, claims: Iterable[Claim], now_s: float, now_ns: int) -> tuple[Objection, ...]:
+    def _lay(
+        self, uuid: str, claims: Iterable[Claim], tuning: Tuning | None, now_s: float, now_ns: int
+    ) -> tuple[Objection, ...]:
         page, applied = self._pages[uuid], self._applied[uuid]
-        table = to_timetable(uuid, self._window_ns, claims, applied)
+        if tuning is None:
+            tuning = _tuning(applied)
+        table = to_timetable(uuid, tuning.window_ns, claims, applied, tuning.policy)
         if table.schedule != applied:
             page.publish(table.schedule, valid_for_s=VALID_FOR_S, now_ns=now_ns)
             self._applied[uuid], self._renewed_s[uuid] = table.schedule, now_s
@@ -235,6 +247,13 @@ class Slices:
             row=entry.row,
             sm_percent=sm_percent,
         )
+
+
+def _tuning(applied: GpuSchedule | None) -> Tuning:
+    """That of a table; an empty one has no row to tell the policy."""
+    if applied is None:
+        return Tuning()
+    return Tuning(window_ns=applied.window_ns, policy=applied.rows[0][2] if applied.rows else "slots")
 
 
 def _applied(entry: ScheduleEntry) -> tuple[int, int]:
