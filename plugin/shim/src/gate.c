@@ -101,9 +101,11 @@ static void refresh(uint64_t now) {
     hasgpu_pages.process->heartbeat_ns = now;
 }
 
-/* Half a slot at most, so that a wrong estimate costs the row mate no more than that. */
+/* Half a slot at most, so that a wrong estimate costs the row mate no more than that. One who is alone in its row may
+ * be further ahead: nobody waits for it, and a host that stalls for a while does not starve the GPU. */
 uint64_t gate_in_flight_cap_ns(void) {
     if (!current.known || current.entry.slot_count == 0) return MOST_IN_FLIGHT_NS;
+    if (current.quota_ns >= current.period_ns) return current.window_ns / 4;
     return at_most(MOST_IN_FLIGHT_NS, current.quota_ns / current.entry.slot_count / 2);
 }
 
@@ -150,7 +152,7 @@ static enum verdict by_slot(struct turn turn, uint64_t now, uint64_t estimate, i
 
 static enum verdict decide(uint64_t now, uint64_t estimate, uint64_t *wake_at, int64_t *room) {
     const struct hasgpu_schedule *page = hasgpu_pages.schedule;
-    *room = (int64_t)MOST_IN_FLIGHT_NS;
+    *room = INT64_MAX; /* the cap on work in flight limits it further */
     if (!current.known) return without_slice(now, wake_at);
     missing_since_ns = 0;
     if (now > __atomic_load_n(&page->valid_until_ns, __ATOMIC_RELAXED)) {
