@@ -58,6 +58,14 @@ static CUresult begin(CUstream handle, CUstreamCaptureMode mode, bool ptsz) {
     return CUDA_SUCCESS;
 }
 
+API CUresult cuStreamBeginCapture(CUstream stream) {
+    return begin(stream, CU_STREAM_CAPTURE_MODE_GLOBAL, false);
+}
+
+API CUresult cuStreamBeginCapture_ptsz(CUstream stream) {
+    return begin(stream, CU_STREAM_CAPTURE_MODE_GLOBAL, true);
+}
+
 API CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
     return begin(stream, mode, false);
 }

@@ -56,6 +56,7 @@ struct allocation {
     struct allocation *next;
     CUdeviceptr address;
     uint64_t bytes;
+    bool is_view; /* mapped physical memory, which is charged and given back by its own handle */
 };
 
 struct context {
@@ -100,6 +101,8 @@ uint32_t sm_percent_of_process(void);
 
 /* memory.c */
 void free_all(CUcontext context);
+CUresult memory_charge(CUcontext context, uint64_t bytes);
+void memory_refund(CUcontext context, uint64_t bytes);
 bool is_device_memory(CUcontext context, CUdeviceptr address, size_t bytes);
 
 /* stream.c */

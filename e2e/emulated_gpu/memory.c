@@ -9,7 +9,7 @@
 
 #define PAGE 4096ull
 
-static CUresult take(CUcontext c, uint64_t bytes) {
+CUresult memory_charge(CUcontext c, uint64_t bytes) {
     CUresult rc = healthy(c->device);
     if (rc != CUDA_SUCCESS) return rc;
     gpu_lock(&c->device->gpu);
@@ -18,7 +18,7 @@ static CUresult take(CUcontext c, uint64_t bytes) {
     return taken ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-static void give(CUcontext c, uint64_t bytes) {
+void memory_refund(CUcontext c, uint64_t bytes) {
     gpu_lock(&c->device->gpu);
     memory_give(&c->device->gpu, bytes);
     gpu_unlock(&c->device->gpu);
@@ -30,14 +30,14 @@ static CUresult allocate(CUdeviceptr *address, size_t bytes) {
     if (rc == CUDA_SUCCESS) rc = unsafe_call();
     if (rc != CUDA_SUCCESS) return rc;
     if (!address || !bytes) return CUDA_ERROR_INVALID_VALUE;
-    rc = take(c, bytes);
+    rc = memory_charge(c, bytes);
     if (rc != CUDA_SUCCESS) return rc;
     size_t mapped = (bytes + PAGE - 1) / PAGE * PAGE;
     void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct allocation *a = p == MAP_FAILED ? NULL : malloc(sizeof *a);
     if (!a) {
         if (p != MAP_FAILED) munmap(p, mapped);
-        give(c, bytes);
+        memory_refund(c, bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     pthread_mutex_lock(&driver_mutex);
@@ -58,12 +58,12 @@ static CUresult release(CUdeviceptr address) {
     if (rc != CUDA_SUCCESS || !address) return rc;
     pthread_mutex_lock(&driver_mutex);
     struct allocation **at = &c->allocations, *a;
-    while (*at && (*at)->address != address) at = &(*at)->next;
+    while (*at && ((*at)->is_view || (*at)->address != address)) at = &(*at)->next;
     if ((a = *at)) *at = a->next;
     pthread_mutex_unlock(&driver_mutex);
     if (!a) return CUDA_ERROR_INVALID_VALUE;
     unmap(a);
-    give(c, a->bytes);
+    memory_refund(c, a->bytes);
     free(a);
     return CUDA_SUCCESS;
 }
@@ -73,11 +73,13 @@ void free_all(CUcontext c) {
     while (c->allocations) {
         struct allocation *a = c->allocations;
         c->allocations = a->next;
-        bytes += a->bytes;
-        unmap(a);
+        if (!a->is_view) {
+            bytes += a->bytes;
+            unmap(a);
+        }
         free(a);
     }
-    give(c, bytes);
+    memory_refund(c, bytes);
 }
 
 /* Whether bytes from an address on are one allocation's: anything else would be a fault of the whole process here. */
@@ -206,7 +208,7 @@ API CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
 static uint64_t used_by_this_process(CUcontext c) {
     uint64_t bytes = 0;
     pthread_mutex_lock(&driver_mutex);
-    for (struct allocation *a = c->allocations; a; a = a->next) bytes += a->bytes;
+    for (struct allocation *a = c->allocations; a; a = a->next) bytes += a->is_view ? 0 : a->bytes;
     pthread_mutex_unlock(&driver_mutex);
     return bytes;
 }
@@ -258,6 +260,18 @@ API CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d
 API CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *d) {
     CUDA_ARRAY3D_DESCRIPTOR deep = {.Width = d->Width, .Height = d->Height, .Format = d->Format, .NumChannels = d->NumChannels};
     return cuArray3DCreate_v2(array, &deep);
+}
+
+API CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned int levels) {
+    CUarray all = NULL; /* the levels below the first add a third at most: left out */
+    (void)levels;
+    CUresult rc = cuArray3DCreate_v2(&all, d);
+    *array = (CUmipmappedArray)all;
+    return rc;
+}
+
+API CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
+    return release((CUdeviceptr)(uintptr_t)array);
 }
 
 API CUresult cuArrayDestroy(CUarray array) {

@@ -80,6 +80,16 @@
     X(cuArrayCreate, 3020, 0, cuArrayCreate_v2)                                                                        \
     X(cuArray3DCreate, 3020, 0, cuArray3DCreate_v2)                                                                    \
     X(cuArrayDestroy, 2000, 0, cuArrayDestroy)                                                                         \
+    X(cuMemCreate, 10020, 0, cuMemCreate)                                                                              \
+    X(cuMemRelease, 10020, 0, cuMemRelease)                                                                            \
+    X(cuMemAddressReserve, 10020, 0, cuMemAddressReserve)                                                              \
+    X(cuMemAddressFree, 10020, 0, cuMemAddressFree)                                                                    \
+    X(cuMemMap, 10020, 0, cuMemMap)                                                                                    \
+    X(cuMemUnmap, 10020, 0, cuMemUnmap)                                                                                \
+    X(cuMemSetAccess, 10020, 0, cuMemSetAccess)                                                                        \
+    X(cuMemGetAllocationGranularity, 10020, 0, cuMemGetAllocationGranularity)                                          \
+    X(cuMipmappedArrayCreate, 5000, 0, cuMipmappedArrayCreate)                                                         \
+    X(cuMipmappedArrayDestroy, 5000, 0, cuMipmappedArrayDestroy)                                                       \
     X(cuMemcpy, 4000, 0, cuMemcpy)                                                                                     \
     X(cuMemcpy, 7000, 1, cuMemcpy_ptds)                                                                                \
     X(cuMemcpyAsync, 4000, 0, cuMemcpyAsync)                                                                           \
@@ -112,6 +122,8 @@
     X(cuStreamGetCtx, 9020, 0, cuStreamGetCtx)                                                                         \
     X(cuStreamWaitEvent, 3020, 0, cuStreamWaitEvent)                                                                   \
     X(cuStreamWaitEvent, 7000, 1, cuStreamWaitEvent_ptsz)                                                              \
+    X(cuStreamBeginCapture, 10000, 0, cuStreamBeginCapture)                                                            \
+    X(cuStreamBeginCapture, 10000, 1, cuStreamBeginCapture_ptsz)                                                       \
     X(cuStreamBeginCapture, 10010, 0, cuStreamBeginCapture_v2)                                                         \
     X(cuStreamBeginCapture, 10010, 1, cuStreamBeginCapture_v2_ptsz)                                                    \
     X(cuStreamEndCapture, 10000, 0, cuStreamEndCapture)                                                                \

@@ -67,7 +67,7 @@ class Node:
     def daemon(self, name: str, *flags: str, gpu: str = "0", **environment: str) -> Mps:
         """An MPS control daemon that is ready for clients."""
         mps = Mps(self, name, gpu)
-        command = [BUILD / "nvidia-cuda-mps-control", "-f", *flags]
+        command = [str(BUILD / "nvidia-cuda-mps-control"), "-f", *flags]
         process = subprocess.Popen(command, env={**self.environment(**environment), **mps.environment}, text=True)
         self._running.append(process)
         mps.process = process

@@ -62,7 +62,9 @@ class Device:
         return value.value
 
     def time_ms(self, work: Callable[[], object]) -> float:
+        """Behind a long kernel, so that the host's own pauses don't show between the events."""
         start, end, value = new("cuEventCreate", 0), new("cuEventCreate", 0), ctypes.c_float()
+        self.launch("long")
         call("cuEventRecord", start, None)
         work()
         call("cuEventRecord", end, None)
@@ -74,8 +76,11 @@ class Device:
 def durations() -> None:
     """Device time of each kernel, and the SMs this process has."""
     device = Device()
-    facts = {name: device.time_ms(lambda name=name: device.launch(name)) for name in ("wide", "narrow")}
-    facts["wide of batch 4"] = device.time_ms(lambda: device.launch("wide", batch=4))
+    facts = {
+        "wide": device.time_ms(lambda: device.launch("wide")),
+        "narrow": device.time_ms(lambda: device.launch("narrow")),
+        "wide of batch 4": device.time_ms(lambda: device.launch("wide", batch=4)),
+    }
     facts["narrow of batch 5"] = device.time_ms(lambda: device.launch("narrow", batch=5))
     say(sms=device.attribute(16), **facts)
 
@@ -120,6 +125,33 @@ def memory() -> None:
     call("cuMemFree_v2", address)
     say(total_mib=total.value >> 20, before=before, taken=taken, during=during, too_much=too_much, after=free_mib())
     say(back=back.value.decode())
+
+
+def growing() -> None:
+    """Memory as growing allocators take it: a range of addresses, physical memory mapped into it, and both undone."""
+    device = Device()
+    size = 4 << 20
+    address, handle, back = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.create_string_buffer(8)
+
+    def free_mib() -> int:
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return free.value >> 20
+
+    none = ctypes.c_uint64(0)
+    codes = [
+        call("cuMemAddressReserve", ctypes.byref(address), ctypes.c_size_t(size), none, none, none),
+        call("cuMemCreate", ctypes.byref(handle), ctypes.c_size_t(size), None, none),
+        call("cuMemMap", address, ctypes.c_size_t(size), none, handle, none),
+        call("cuMemSetAccess", address, ctypes.c_size_t(size), None, ctypes.c_size_t(0)),
+        call("cuMemcpyHtoD_v2", address, ctypes.create_string_buffer(b"mapped"), ctypes.c_size_t(7)),
+        call("cuMemcpyDtoH_v2", back, address, ctypes.c_size_t(7)),
+    ]
+    during = free_mib()
+    codes += [call("cuMemUnmap", address, ctypes.c_size_t(size)), call("cuMemRelease", handle)]
+    refused = call("cuMemcpyDtoH_v2", back, address, ctypes.c_size_t(7))
+    codes += [call("cuMemAddressFree", address, ctypes.c_size_t(size)), call("cuCtxDestroy_v2", device.context)]
+    say(codes=codes, back=back.value.decode(), during=during, refused=refused)
 
 
 def resolve() -> None:
