@@ -106,6 +106,20 @@ def test_an_idle_revision_wants_no_pods_after_its_window(cluster: GpuCluster) ->
     assert wanted(cluster, revision) == 0
 
 
+def test_a_revision_at_zero_stays_there_though_its_last_pod_is_gone_and_the_leader_new(cluster: GpuCluster) -> None:
+    revision, pod = serving(cluster)
+    now = loaded(cluster, revision, 5.0, 20.0) + 61
+    cluster.hear_nothing_new(now)
+    tick(cluster, now)
+    cluster.api.merge(f"{DEPLOYMENTS}/classify-00001-deployment", {"spec": {"replicas": 0}})
+    cluster.api.delete(f"{PODS}/{pod}")
+    tick(cluster, now + 1)
+    assert wanted(cluster, revision) == 0
+    cluster.gpu_class.lead(True, now + 2)
+    tick(cluster, now + 10)
+    assert wanted(cluster, revision) == 0
+
+
 def test_a_revision_at_zero_wakes_with_its_first_request(cluster: GpuCluster) -> None:
     revision = cluster.add_revision(replicas=0)
     cluster.acknowledge(100.0)

@@ -154,6 +154,17 @@ def test_a_wake_up_without_room_asks_for_a_pod_all_the_same() -> None:
     assert "no-room" in facts(decision)
 
 
+def test_a_forecast_alone_wakes_nobody() -> None:
+    decision, _ = decided(view(load=replace(load(5.0), active=False)))
+    assert decision.desired_pods == 0
+
+
+def test_without_a_profile_a_wake_up_plans_nothing() -> None:
+    decision, _ = decided(view(load=load(3.0), wish=wish(tables={})))
+    assert (decision.desired_pods, decision.plans) == (1, ())
+    assert "no-profile" in facts(decision)
+
+
 def test_without_a_profile_the_quota_is_the_upper_bound_and_the_pods_stay() -> None:
     decision, _ = decided(view(pod(quota=20), load=load(50.0), wish=wish(tables={}, quota=bounds(5, 80))))
     assert quotas(decision) == [80]

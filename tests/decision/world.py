@@ -99,6 +99,7 @@ def load(now: float = 0.0, later: float | None = None, *, in_flight: float = 0.0
         soon_requests_per_s=now,
         startup_requests_per_s=now if later is None else later,
         in_flight=in_flight,
+        active=in_flight > 0.0 or now > 0.0,
         idle_s=idle_s,
     )
 

@@ -161,10 +161,12 @@ class HasClass:
         bounds = revision_spec.bounds(pa, settings.autoscaler.value)
         spec = revision_spec.decider_spec(pa, settings.autoscaler.value)
         deployment = self._around.caches.deployments.get(key.namespace, pa.spec.scale_target_ref.name)
+        replicas = deployment.spec.replicas if deployment is not None else 0
         startup = self._startup_s(key, one.policy)
         load = record.load.read(
             one.now,
-            known=one.now - self._led_from_s >= SETTLE_S,
+            # A request at zero pods needs nobody else's word.
+            known=one.now - self._led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
             deviations=deviations(settings.hasgpu.value.risk_quantile),
             startup_s=startup,
             idle_from_s=record.idle_from_s(one.now),
@@ -176,7 +178,7 @@ class HasClass:
             load=load,
             placements=_newest(one.ledger, one.world, key),
             plans=self._plans.of(key),
-            replicas=deployment.spec.replicas if deployment is not None else 0,
+            replicas=replicas,
             least=max(bounds.least, spec.activation_scale if load.in_flight > 0.0 else 0),
             most=bounds.most,
             stable_window_s=spec.stable_window_s,
@@ -222,7 +224,8 @@ class HasClass:
         for key, pa in ours.items():
             if key not in self._records:
                 record = self._record(key, now)
-                record.load.level = self._sibling_level(key, pa, ours)
+                if revision_spec.reachable(pa):
+                    record.load.level = self._sibling_level(key, pa, ours)
 
     def _sibling_level(
         self, key: RevisionKey, pa: PodAutoscaler, ours: Mapping[RevisionKey, PodAutoscaler]

@@ -67,7 +67,16 @@ class ObservedLoad:
             soon_requests_per_s=level.quantile(now, HORIZON_S, deviations) if level and self._alive(now) else 0.0,
             startup_requests_per_s=level.quantile(now, startup_s, deviations) if level and self._alive(now) else 0.0,
             in_flight=sum(report.in_flight for report in fresh),
+            active=self.active(now),
             idle_s=now - max(self._busy_until_s, idle_from_s),
+        )
+
+    def active(self, now: float) -> bool:
+        """True where requests came or were in flight in the last moments."""
+        return any(
+            report.requests > 0.0 or report.in_flight > 0.0
+            for report in self._reports.values()
+            if now - report.at_s <= FRESH_S
         )
 
     def _alive(self, now: float) -> bool:

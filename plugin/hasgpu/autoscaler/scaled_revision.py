@@ -50,13 +50,11 @@ class ScaledRevision:
 
     def observe_pods(self, placements: Iterable[Placement], now: float) -> None:
         """Idle time begins when a pod could first serve."""
-        if any(placement.ready for placement in placements):
-            self.ready_since_s = self.ready_since_s if self.ready_since_s is not None else now
-        else:
-            self.ready_since_s = None
+        if self.ready_since_s is None and any(placement.ready for placement in placements):
+            self.ready_since_s = now
 
     def idle_from_s(self, now: float) -> float:
-        """Before a pod is ready no time counts as idle."""
+        """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting."""
         return self.ready_since_s if self.ready_since_s is not None else now
 
     def learn(self, placements: tuple[Placement, ...], reports: Mapping[str, PodSliceReport]) -> None:

@@ -22,6 +22,8 @@ class RevisionLoad:
     startup_requests_per_s: float
     """To expect by the time a new pod would be ready."""
     in_flight: float
+    active: bool
+    """Requests of its own are there now: what wakes a revision from zero; a forecast alone does not."""
     idle_s: float
     """Seconds since the last request was seen, in flight or counted."""
 

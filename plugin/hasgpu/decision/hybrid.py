@@ -205,6 +205,10 @@ def _rate_of_plans(view: RevisionView, ledger: Ledger) -> float:
 
 def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -> _Scale:
     """From zero. One pod is asked for even without room: waiting with a reason is better than silence."""
+    if not view.load.active:
+        return _Scale(view.least)
+    if not view.wish.tables:
+        return _Scale(max(1, view.least), reasons=[reason("wakes"), reason("no-profile")])
     wanted = max(demand.later_requests_per_s, policy.first_requests_per_s)
     out = scale_out(ledger, view.key, view.wish, wanted, view.most or MOST_AT_ONCE, policy)
     return _Scale(max(1, view.least, len(out.plans)), plans=out.plans, reasons=[reason("wakes"), *out.reasons])
