@@ -81,7 +81,7 @@ images: setup ## build this project's images and import them into the bed
 
 .PHONY: install
 install: setup ## install hasgpu; Knative's own autoscaler is kept for uninstall
-	$(PYTHON) -m hasgpu.cli install $(if $(ON_BED),--yes)
+	$(PYTHON) -m hasgpu.cli install $(if $(ON_BED),--yes --restart)
 
 .PHONY: uninstall
 uninstall: setup ## remove it; refuses while GPU services exist (FORCE=1 deletes them first)

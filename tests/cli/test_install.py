@@ -66,6 +66,17 @@ def test_installing_again_changes_nothing_and_keeps_what_was_kept(cluster: Clust
     assert cluster.get("/api/v1/namespaces/hasgpu-system/configmaps/hasgpu-replaced")["data"] == kept
 
 
+def test_a_restart_stamps_every_workload_and_a_later_install_leaves_the_stamps(cluster: Cluster) -> None:
+    Install.prepare(cluster.api.session(), Progress(), MANIFESTS, 10.0, restart=True).run()
+    paths = [
+        object_path(each) for each in Release.load(MANIFESTS).documents if each["kind"] in ("Deployment", "DaemonSet")
+    ]
+    stamps = [cluster.get(path)["spec"]["template"]["metadata"]["annotations"] for path in paths]
+    assert all("kubectl.kubernetes.io/restartedAt" in each for each in stamps)
+    install(cluster)
+    assert cluster.get(AUTOSCALER_PATH)["spec"]["template"]["metadata"]["annotations"] == stamps[-1]
+
+
 def test_uninstall_puts_knatives_autoscaler_and_setting_back_and_leaves_nothing(cluster: Cluster) -> None:
     install(cluster)
     uninstall(cluster)

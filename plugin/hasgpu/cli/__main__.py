@@ -24,7 +24,8 @@ def cli() -> None:
 @_MANIFESTS
 @_TIMEOUT
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before Knative's autoscaler is replaced.")
-def install(context: str | None, manifests: Path | None, timeout_s: float, yes: bool) -> None:
+@click.option("--restart", is_flag=True, help="Start all pods anew, e.g. for images rebuilt under the same tag.")
+def install(context: str | None, manifests: Path | None, timeout_s: float, yes: bool, restart: bool) -> None:
     """Install hasgpu into the cluster; run again, it brings everything up to date."""
     from .command import connected, saying
     from .install import Install
@@ -32,7 +33,7 @@ def install(context: str | None, manifests: Path | None, timeout_s: float, yes: 
     if not yes and sys.stdin.isatty():
         click.confirm("Replace the autoscaler of this cluster's Knative (uninstall puts it back)?", abort=True)
     with saying() as progress:
-        Install.prepare(connected(context), progress, manifests, timeout_s).run()
+        Install.prepare(connected(context), progress, manifests, timeout_s, restart=restart).run()
 
 
 @cli.command()

@@ -5,6 +5,7 @@ Order: kinds before objects; the webhook before the autoscaler, whose certificat
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,13 +13,13 @@ import msgspec
 from hasgpu.cluster.errors import NotFound
 from hasgpu.cluster.metadata import Metadata
 from hasgpu.cluster.objects import Lease
-from hasgpu.cluster.patch import server_side_apply
+from hasgpu.cluster.patch import merge_patch, server_side_apply
 from hasgpu.cluster.paths import LEASES, NODES, collection, named
 from hasgpu.cluster.session import Session
 from hasgpu.model.annotations import ALLOCATOR_LEASE, NODE_ENABLED_LABEL
 
 from .command import Progress, wait_for
-from .release import Release, object_path, title
+from .release import Document, Release, object_path, title
 from .replaced import KNATIVE, MANAGER, SYSTEM, Replaced
 from .rollout import Rollout
 
@@ -34,15 +35,20 @@ class _Listing(msgspec.Struct):
 class Install:
     """One run."""
 
-    def __init__(self, session: Session, progress: Progress, release: Release, timeout_s: float) -> None:
+    def __init__(
+        self, session: Session, progress: Progress, release: Release, timeout_s: float, *, restart: bool = False
+    ) -> None:
         self._session, self._progress, self._release, self._timeout_s = session, progress, release, timeout_s
+        self._restart = restart
         self._replaced = Replaced(session)
         self._rollout = Rollout(session, timeout_s)
 
     @classmethod
-    def prepare(cls, session: Session, progress: Progress, folder: Path | None, timeout_s: float) -> Install:
+    def prepare(
+        cls, session: Session, progress: Progress, folder: Path | None, timeout_s: float, *, restart: bool = False
+    ) -> Install:
         """Loads the release."""
-        return cls(session, progress, Release.load(folder), timeout_s)
+        return cls(session, progress, Release.load(folder), timeout_s, restart=restart)
 
     def run(self) -> None:
         """Installs, or brings up to date."""
@@ -50,6 +56,7 @@ class Install:
         for document in self._release.documents:
             if document is not autoscaler:
                 server_side_apply(self._session, object_path(document), document, field_manager=MANAGER)
+                self._start_anew(document)
                 self._progress.done(title(document))
             if document["kind"] == "CustomResourceDefinition":
                 self._rollout.kind(object_path(document))
@@ -61,9 +68,18 @@ class Install:
         self._wait_nodes()
         with self._progress.step("autoscaler takes the place of Knative's"):
             self._replaced.stand_in(autoscaler)
+            self._start_anew(autoscaler)
             self._rollout.deployment(KNATIVE, "autoscaler")
             wait_for(self._nobody_allocates, self._timeout_s)
         self._progress.done("installed")
+
+    def _start_anew(self, document: Document) -> None:
+        """As `kubectl rollout restart` does it; a DaemonSet that is updated on delete waits for its node's drain."""
+        if not self._restart or document["kind"] not in ("Deployment", "DaemonSet"):
+            return
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": at}}}
+        merge_patch(self._session, object_path(document), {"spec": {"template": template}})
 
     def _wait_webhook(self) -> None:
         with self._progress.step("webhook becomes ready"):

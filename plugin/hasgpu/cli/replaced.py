@@ -78,7 +78,12 @@ class Replaced:
         metadata["annotations"] = {key: text for key, text in annotations.items() if key != _PASSING[1]}
         # Unconditional: the deployment controller writes the status all the time.
         metadata.pop("resourceVersion", None)
-        self._session.request("PUT", AUTOSCALER, body={**found, "metadata": metadata, "spec": ours["spec"]})
+        spec = ours["spec"]
+        if is_ours(found) and (stamps := found["spec"]["template"]["metadata"].get("annotations")):
+            # A restart's time stamp: taking it away would start all pods anew.
+            template = spec["template"]
+            spec = {**spec, "template": {**template, "metadata": {**template["metadata"], "annotations": stamps}}}
+        self._session.request("PUT", AUTOSCALER, body={**found, "metadata": metadata, "spec": spec})
 
     def make_schedulable(self) -> None:
         """A GPU pod that waits for room must not fail its Revision, nor `kn`: Knative's own setting says so."""
