@@ -15,6 +15,7 @@ class Settings:
     batch_size: int
     """Waiting requests that one inference answers at most."""
     threads: int
+    """Requests in flight, waiting ones included: fewer would let probes starve behind a long queue."""
     streams: int
     """Inferences that may run at the same time; 1 is how most servers serialise a GPU."""
     lazy: bool
@@ -31,7 +32,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         port=_number(environment, "PORT", 8080),
         model=environment.get("MODEL", "resnet50"),
         batch_size=_number(environment, "BATCH_SIZE", 1),
-        threads=_number(environment, "THREADS", 16),
+        threads=_number(environment, "THREADS", 128),
         streams=_number(environment, "STREAMS", 1),
         lazy=environment.get("CUDA_START", "eager") == "lazy",
         host_time_scale=_fraction(environment, "HOST_TIME_SCALE", 1.0),
