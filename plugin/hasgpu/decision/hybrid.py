@@ -84,7 +84,7 @@ def decide(
     if not view.load.known:
         return Decision.hold(view.key, now, reason("load-unknown")), state
     demand = demand_of(view.load, view.slo_latency_s, policy.drain_s)
-    state, held = state.held(now, demand.now_requests_per_s, policy.hold_s)
+    state, held = state.held(now, _floored(demand.now_requests_per_s, view, policy), policy.hold_s)
     shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
     serving = tuple(share for share in shares if share.placement.ready) or shares
     alpha, changes = _vertical(view, ledger, shares, serving, held, policy, now)
@@ -105,6 +105,11 @@ def decide(
         ),
         state,
     )
+
+
+def _floored(requests_per_s: float, view: RevisionView, policy: Policy) -> float:
+    """The least to be ready for; nothing where the user allows parked pods."""
+    return requests_per_s if view.bounds.low.parked else max(requests_per_s, policy.least_requests_per_s)
 
 
 def _vertical(

@@ -18,6 +18,9 @@ class Policy:
     headroom: float = 2.0
     """A new pod's share is chosen so that its quota alone can carry so many times the demand it was made for."""
 
+    least_requests_per_s: float = 0.2
+    """A revision that has pods is kept ready for so much: a request now and then is to be in time too."""
+
     first_requests_per_s: float = 2.0
     """What a pod is made for that nobody planned, at least."""
 
