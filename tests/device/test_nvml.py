@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hasgpu.device.errors import DeviceError, MpsUnreachable
-from hasgpu.device.mps import MpsControl, environment
+from hasgpu.device.mps import MpsControl
 from hasgpu.device.nvml import Nvml, XidEvent, product_name, sm_count
 
-EMULATED = Path(__file__).parents[2] / "e2e" / "emulated_gpu"
+from tests.device.emulated import BUILD, emulated_driver, mps_daemon
 
 
-@pytest.fixture(scope="module")
-def nvml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nvml]:
-    """Two emulated GPUs of their own. pynvml opens the library by its SONAME, which is then loaded already."""
-    subprocess.run(["make", "-s", "-C", str(EMULATED)], check=True)
-    state = tmp_path_factory.mktemp("emulated")
-    os.environ["HASGPU_EMULATED_DIR"] = str(state)
-    subprocess.run([EMULATED / "build" / "emulated-gpu", "create", "--gpus", "2"], check=True, capture_output=True)
-    ctypes.CDLL(str(EMULATED / "build" / "libnvidia-ml.so.1"), mode=ctypes.RTLD_GLOBAL)
-    opened = Nvml()
-    yield opened
-    opened.close()
-    del os.environ["HASGPU_EMULATED_DIR"]
+@pytest.fixture
+def nvml() -> Nvml:
+    return emulated_driver()
 
 
 def test_the_inventory_names_each_gpu_once(nvml: Nvml) -> None:
@@ -88,21 +75,9 @@ def test_a_programs_own_fault_does_not_condemn_the_gpu(xid: int, critical: bool)
 
 
 @pytest.fixture
-def control(nvml: Nvml, tmp_path: Path) -> Iterator[MpsControl]:
-    """An MPS daemon of one GPU, on a pipe directory of its own."""
-    program = str(EMULATED / "build" / "nvidia-cuda-mps-control")
-    pipe = tmp_path / "mps"
-    pipe.mkdir()
-    (tmp_path / "log").mkdir()
-    settings = environment(pipe, os.environ) | {"CUDA_VISIBLE_DEVICES": nvml.devices()[0].uuid}
-    daemon = subprocess.Popen([program, "-f", "-multiuser-server"], env=settings, stdin=subprocess.DEVNULL)
-    client = MpsControl(pipe_directory=pipe, program=program)
-    deadline_s = time.monotonic() + 5
-    while not (pipe / "control").exists() and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    yield client
-    daemon.terminate()
-    daemon.wait(5)
+def control(nvml: Nvml) -> Iterator[MpsControl]:
+    with mps_daemon(nvml.devices()[0].uuid) as client:
+        yield client
 
 
 def test_a_started_server_is_listed_and_active_without_clients(control: MpsControl) -> None:
@@ -113,6 +88,6 @@ def test_a_started_server_is_listed_and_active_without_clients(control: MpsContr
 
 
 def test_no_daemon_is_an_error_of_ours(nvml: Nvml, tmp_path: Path) -> None:
-    program = str(EMULATED / "build" / "nvidia-cuda-mps-control")
+    program = str(BUILD / "nvidia-cuda-mps-control")
     with pytest.raises(MpsUnreachable, match="get_server_list"):
         MpsControl(pipe_directory=tmp_path, program=program).servers()

@@ -63,11 +63,11 @@ class MpsControl:
         return done.stdout
 
 
-def control_program() -> str:
+def control_program(folders: str = "") -> str:
     """nvidia-cuda-mps-control as the container runtime mounted it; MpsUnreachable where it did not."""
-    found = shutil.which("nvidia-cuda-mps-control", path=_PROGRAM_FOLDERS)
+    found = shutil.which("nvidia-cuda-mps-control", path=folders or _PROGRAM_FOLDERS)
     if found is None:
-        raise MpsUnreachable(f"no nvidia-cuda-mps-control in {_PROGRAM_FOLDERS}")
+        raise MpsUnreachable(f"no nvidia-cuda-mps-control in {folders or _PROGRAM_FOLDERS}")
     return found
 
 

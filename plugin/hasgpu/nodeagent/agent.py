@@ -73,7 +73,7 @@ class Agent:
         self._events = EventRecorder(session, "hasgpu-node")
         address = f"{options.pod_ip}:{options.port}"
         self._objects = {device.uuid: GpuObject(session, options.node, device, address) for device in self._devices}
-        program = control_program()
+        program = control_program(options.mps_path)
         controls = {
             device.uuid: MpsControl(pipe_directory=folders.gpu(device.uuid).mps, program=program)
             for device in self._devices
@@ -210,7 +210,9 @@ def _open_page(folders: Folders, device: Device, options: Options) -> SchedulePa
     for folder, mode in ((gpu.schedule, 0o755), (gpu.mps, 0o755), (gpu.log, 0o755), (gpu.shm, 0o1777)):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
-    return SchedulePage.create(str(gpu.schedule_page), device.uuid, expired=options.policy_expired)
+    page = SchedulePage.create(str(gpu.schedule_page), device.uuid, expired=options.policy_expired)
+    page.describe(sm_count=device.sm_count, sm_step=device.sm_step)  # sidecars compare what their pod got with it
+    return page
 
 
 def _concerns(pod: Pod) -> tuple[object, ...]:

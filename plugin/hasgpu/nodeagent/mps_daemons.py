@@ -104,7 +104,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         nvml = Nvml()
-        devices, program = nvml.devices(), control_program()
+        devices, program = nvml.devices(), control_program(os.environ.get("HASGPU_MPS_PATH", ""))
     except DeviceError as error:
         print(f"hasgpu-mps: {error}", file=sys.stderr)
         return 1

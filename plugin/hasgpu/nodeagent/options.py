@@ -22,6 +22,8 @@ class Options:
     tls: Path
     port: int
     settings_namespace: str
+    mps_path: str
+    """Folders to find nvidia-cuda-mps-control in; empty for where a container runtime mounts it."""
     policy_expired: Policy
 
     @classmethod
@@ -38,6 +40,7 @@ class Options:
             library=Path(environment.get("HASGPU_LIBRARY", "/opt/hasgpu/lib")),
             tls=Path(environment.get("HASGPU_TLS", "/etc/hasgpu/tls")),
             port=_number(environment, "HASGPU_PORT", 9401, 1, 65535),
+            mps_path=environment.get("HASGPU_MPS_PATH", ""),
             settings_namespace=environment.get("HASGPU_SETTINGS_NAMESPACE", "knative-serving"),
             policy_expired=cast("Policy", policy),  # checked above
         )
