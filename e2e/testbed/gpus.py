@@ -16,5 +16,6 @@ def create(count: int = COUNT) -> bool:
     """Make the devices, unless the node has some already: processes may be using them."""
     if (EMULATED_GPU_STATE / "gpus").exists():
         return False
-    run(str(EMULATED_GPU / "build" / "emulated-gpu"), "create", "--gpus", str(count))
+    # Two rows may have the same share: on the bed each client is a lane, and taking turns is left to the shim.
+    run(str(EMULATED_GPU / "build" / "emulated-gpu"), "create", "--gpus", str(count), "--lanes", "client")
     return True
