@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hasgpu.cluster.custom import HEALTHY, MPS_READY, Gpu, to_gpu
 from hasgpu.cluster.paths import GPUS, named
+from hasgpu.decision.timetable import Objection
 from hasgpu.device.nvml import Device
 from hasgpu.model.schedule import GpuSchedule, ScheduleEntry
-from hasgpu.nodeagent.gpu_objects import Finding, GpuObject, Shares, disown, object_name
+from hasgpu.nodeagent.gpu_objects import Finding, GpuObject, Shares, disown, ledger_finding, object_name
 
 from tests.cluster.fake_api import FakeApi
 
@@ -132,6 +133,15 @@ def test_shares_are_told_when_they_moved(api: FakeApi, shares: Shares, at_s: flo
     before = read(api).metadata.resource_version
     written.tell(FINE, shares, at_s)
     assert (read(api).metadata.resource_version != before) is told
+
+
+def test_a_gpu_whose_ledger_does_not_fit_says_so() -> None:
+    objection = Objection(
+        pod_uid="p", gpu_uuid="GPU-1a2B", row=2, asked_percent=50, laid_percent=0, why="the row's other pods hold 98%"
+    )
+    assert ledger_finding([]).holds
+    finding = ledger_finding([objection])
+    assert (finding.holds, finding.message) == (False, "row 2, pod p: the row's other pods hold 98%")
 
 
 def test_an_object_that_somebody_deleted_comes_back(api: FakeApi) -> None:

@@ -38,6 +38,7 @@ class Objection:
     """Where the guard laid less than the ledger says, and why."""
 
     pod_uid: str
+    gpu_uuid: str
     row: int
     asked_percent: int
     laid_percent: int
@@ -219,6 +220,7 @@ def _entry(claim: Claim, quota_percent: int, windows: int, slots: tuple[Slot, ..
 def _objection(claim: Claim, laid_percent: int, why: str) -> Objection:
     return Objection(
         pod_uid=claim.pod_uid,
+        gpu_uuid=claim.slice.gpu_uuid,
         row=claim.slice.row,
         asked_percent=claim.slice.time_quota.percent,
         laid_percent=laid_percent,

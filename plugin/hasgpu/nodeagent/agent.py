@@ -29,7 +29,7 @@ from .api import Api, Certificates
 from .csi import CsiDriver
 from .exposition import Known, to_text
 from .folders import Folders
-from .gpu_objects import GpuObject, Shares, disown
+from .gpu_objects import WITHIN_LEDGER, GpuObject, Shares, disown, ledger_finding
 from .health import Health
 from .meter import Meter
 from .options import Options
@@ -71,7 +71,8 @@ class Agent:
         )
         self._settings = Setting(parse_hasgpu)
         self._events = EventRecorder(session, "hasgpu-node")
-        address = f"{options.pod_ip}:{options.port}"
+        host = f"[{options.pod_ip}]" if ":" in options.pod_ip else options.pod_ip
+        address = f"{host}:{options.port}"
         self._objects = {device.uuid: GpuObject(session, options.node, device, address) for device in self._devices}
         program = control_program(options.mps_path)
         controls = {
@@ -171,6 +172,8 @@ class Agent:
         self._disown_missing()
         for device in self._devices:
             findings, usage = self._health.check(device)
+            objected = [each for each in self._objected if each.gpu_uuid == device.uuid]
+            findings[WITHIN_LEDGER] = ledger_finding(objected)
             if usage is not None:
                 self._usages[device.uuid] = usage
             try:

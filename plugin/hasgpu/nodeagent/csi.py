@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 # The kubelet gives a call two minutes; a pod that waits this long is told why, and asked for again.
 LIVE_WITHIN_S = 30.0
-_THREADS = 64
+# A kubelet runs 110 pods; all five volumes of each may wait, and unpublishing must still get through.
+_THREADS = 640
 
 
 class CsiDriver:

@@ -16,6 +16,7 @@ from hasgpu.cluster.errors import Conflict, NotFound
 from hasgpu.cluster.patch import merge_patch, put_status
 from hasgpu.cluster.paths import GPUS, collection, named
 from hasgpu.cluster.session import Session
+from hasgpu.decision.timetable import Objection
 from hasgpu.device.nvml import Device
 from hasgpu.model.quantity import format_bytes
 from hasgpu.model.schedule import GpuSchedule
@@ -23,6 +24,7 @@ from hasgpu.model.schedule import GpuSchedule
 log = logging.getLogger(__name__)
 
 NODE_LABEL = "hasgpu.dev/node"
+WITHIN_LEDGER = "WithinLedger"
 SHARE_STEP_POINTS, SHARE_EVERY_S = 5, 10.0
 
 
@@ -153,6 +155,14 @@ def disown(session: Session, node: str, uuids: Collection[str], now_s: float) ->
 def object_name(uuid: str) -> str:
     """A GPU's UUID as a Kubernetes name."""
     return uuid.lower()
+
+
+def ledger_finding(objections: Collection[Objection]) -> Finding:
+    """Whether all that the ledger says of a GPU could be laid."""
+    if not objections:
+        return Finding(holds=True, reason="AllLaid")
+    said = "; ".join(sorted(f"row {each.row}, pod {each.pod_uid}: {each.why}" for each in objections))
+    return Finding(holds=False, reason="NotAllLaid", message=said[:1024])
 
 
 def unknown(reason: str, message: str) -> dict[str, Finding]:
