@@ -104,7 +104,8 @@ def test_the_sidecar_is_native_small_and_fit_for_pod_security_restricted() -> No
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert set(sidecar["resources"]) == {"requests", "limits"}
-    assert [sidecar[probe]["periodSeconds"] for probe in ("startupProbe", "readinessProbe")] == [1, 1]
+    assert sidecar["readinessProbe"]["periodSeconds"] == 1
+    assert sidecar["lifecycle"]["postStart"]["exec"]["command"] == ["/hasgpu-mps-sidecar", "--check"]
     assert [mount["mountPath"] for mount in sidecar["volumeMounts"]] == [
         "/run/hasgpu/page",
         "/run/hasgpu/schedule",
@@ -204,10 +205,9 @@ def as_defaulted(json: Json) -> Json:
     json = copy.deepcopy(json)
     for container in [*json["spec"]["containers"], *json["spec"]["initContainers"]]:
         container["terminationMessagePath"] = "/dev/termination-log"
-        for probe in ("startupProbe", "readinessProbe"):
-            if probe in container:
-                container[probe]["successThreshold"] = 1
-                container[probe]["httpGet"]["scheme"] = "HTTP"
+        if "readinessProbe" in container:
+            container["readinessProbe"]["successThreshold"] = 1
+            container["readinessProbe"]["httpGet"]["scheme"] = "HTTP"
         for variable in container.get("env", []):
             if "fieldRef" in variable.get("valueFrom", {}):
                 variable["valueFrom"]["fieldRef"]["apiVersion"] = "v1"

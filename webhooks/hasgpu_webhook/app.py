@@ -7,6 +7,7 @@ run is admitted like everything else.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Literal, Protocol
 
@@ -25,6 +26,7 @@ from .verdict import Verdict
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 << 20  # a review holds the old and the new object; etcd takes 1.5 MiB for one
+_FLAGS = re.compile(r"-([0-9a-f]{2})\Z")
 Path = Literal["services", "pods"]
 
 
@@ -107,4 +109,5 @@ def _respond(admission: Admission, path: Path) -> Response:
 
 def _sampled(traceparent: str | None) -> str | None:
     """The API server's context, where it records one; an unrecorded parent would silence the span."""
-    return traceparent if traceparent is not None and traceparent.endswith("-01") else None
+    flags = _FLAGS.search(traceparent or "")
+    return traceparent if flags is not None and int(flags[1], 16) & 1 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hasgpu.model import annotations as keys
 
 from .objects import JsonObject
-from .reserved import LIB_DIR, MPS_DIR, PAGE_DIR, SCHEDULE_DIR, SHM_DIR, SIDECAR_PORT, VOLUME_PREFIX
+from .reserved import LIB_DIR, MPS_DIR, PAGE_DIR, SCHEDULE_DIR, SHM_DIR, SIDECAR_PORT, SIDECAR_PROGRAM, VOLUME_PREFIX
 from .surroundings import Injection
 
 # part of the CSI volume -> (where GPU containers see it, whether they may only read)
@@ -73,9 +73,15 @@ def sidecar(injection: Injection) -> JsonObject:
             _annotation("HASGPU_SM_PARTITION", keys.SLICE_SM_PARTITION),
         ],
         "ports": [{"name": "hasgpu-metrics", "containerPort": SIDECAR_PORT}],
-        # The default of 10 s would be the greater part of a pod's start; a probe costs the static sidecar nothing.
-        "startupProbe": _probe("/healthz", failure_threshold=30),
-        "readinessProbe": _probe("/readyz", failure_threshold=3),
+        # Holds the GPU containers back until MPS answers. A startup probe would say the same a second later, since the
+        # kubelet asks by a clock of its own; scale-out waits for every pod's start.
+        "lifecycle": {"postStart": {"exec": {"command": [SIDECAR_PROGRAM, "--check"]}}},
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": SIDECAR_PORT},
+            "periodSeconds": 1,
+            "timeoutSeconds": 1,
+            "failureThreshold": 3,
+        },
         "resources": {
             "requests": {"cpu": "10m", "memory": "8Mi"},
             "limits": {"cpu": "100m", "memory": "32Mi"},
@@ -96,15 +102,6 @@ def sidecar(injection: Injection) -> JsonObject:
 
 def _read_only(wanted: bool) -> JsonObject:
     return {"readOnly": True} if wanted else {}
-
-
-def _probe(path: str, *, failure_threshold: int) -> JsonObject:
-    return {
-        "httpGet": {"path": path, "port": SIDECAR_PORT},
-        "periodSeconds": 1,
-        "timeoutSeconds": 1,
-        "failureThreshold": failure_threshold,
-    }
 
 
 def _identity() -> list[JsonObject]:

@@ -1,6 +1,7 @@
 """Names and places inside a GPU pod that are ours (design §3, §8). Strings only."""
 
 SIDECAR_PORT = 9402
+SIDECAR_PROGRAM = "/hasgpu-mps-sidecar"
 SHIM = "/opt/hasgpu/lib/libcuda.so.1"
 LIB_DIR = "/opt/hasgpu/lib"
 PAGE_DIR = "/run/hasgpu/page"

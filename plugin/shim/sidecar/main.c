@@ -13,9 +13,9 @@
 #include "sidecar.h"
 
 static const char usage[] =
-    "Usage: hasgpu-mps-sidecar [--port 9402] [--wait SECONDS]\n"
+    "Usage: hasgpu-mps-sidecar [--check] [--port 9402] [--wait SECONDS]\n"
     "Connects to the MPS control daemon in $CUDA_MPS_PIPE_DIRECTORY (/run/hasgpu/mps) and fails with a reason where it\n"
-    "does not answer within --wait (5) seconds. Then serves /healthz, /readyz and /metrics.\n"
+    "does not answer within --wait (5) seconds. Then serves /healthz, /readyz and /metrics; with --check it ends there.\n"
     "Reads $HASGPU_SM_PARTITION (percent) and the pod's pages under /run/hasgpu.\n";
 
 static void leave(int signal) {
@@ -40,11 +40,14 @@ static bool reach_mps(const char *directory, int wait_s, char *reason, size_t si
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        {"port", required_argument, 0, 'p'}, {"wait", required_argument, 0, 'w'}, {"help", no_argument, 0, 'h'}, {0}};
+        {"port", required_argument, 0, 'p'}, {"wait", required_argument, 0, 'w'}, {"check", no_argument, 0, 'c'},
+        {"help", no_argument, 0, 'h'},       {0}};
     int port = 9402, wait_s = 5, option;
+    bool check_only = false;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'p') port = atoi(optarg);
         else if (option == 'w') wait_s = atoi(optarg);
+        else if (option == 'c') check_only = true;
         else return fputs(usage, option == 'h' ? stdout : stderr), option == 'h' ? 0 : 2;
     }
     /* As pid 1 of its container it has no default action for signals. */
@@ -55,6 +58,7 @@ int main(int argc, char **argv) {
     const char *told = getenv("CUDA_MPS_PIPE_DIRECTORY");
     const char *directory = told && *told ? told : "/run/hasgpu/mps";
     if (!reach_mps(directory, wait_s, reason, sizeof reason)) return fail(reason);
+    if (check_only) return 0;
     int listener = http_listen(port);
     if (listener < 0) {
         snprintf(reason, sizeof reason, "port %d: %s", port, strerror(errno));
