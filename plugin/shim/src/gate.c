@@ -130,12 +130,12 @@ static enum verdict by_token(uint64_t now, uint64_t estimate, int64_t left, uint
     return SLEEP;
 }
 
-static enum verdict by_slot(struct turn turn, uint64_t now, uint64_t estimate, int64_t left, uint64_t *wake_at,
-                            int64_t *room) {
+static enum verdict by_slot(struct turn turn, uint64_t now, uint64_t estimate, int64_t balance, int64_t left,
+                            uint64_t *wake_at, int64_t *room) {
     uint64_t length = turn.end_ns - turn.start_ns, remaining = turn.end_ns > now ? turn.end_ns - now : 0;
     if (turn.start_ns != turn_start_ns) {
         turn_start_ns = turn.start_ns;
-        turn_bonus_ns = -left > (int64_t)length / 2 ? -left - (int64_t)length / 2 : 0;
+        turn_bonus_ns = -balance > (int64_t)length / 2 ? -balance - (int64_t)length / 2 : 0;
     }
     *room = left + turn_bonus_ns + (int64_t)remaining - (int64_t)estimate;
     /* Whatever the credit: starts within the slot, or ends within the grace after it. */
@@ -166,14 +166,14 @@ static enum verdict decide(uint64_t now, uint64_t estimate, uint64_t *wake_at, i
     if (turn.start_ns > now) turn = slice_turn(&current, now - GRACE_NS); /* just over: credit may be left */
     if (turn.start_ns > now) return SLEEP;
     bool token = current.entry.policy == HASGPU_ROW_TOKEN && current.quota_ns < current.period_ns;
-    uint64_t pending = pages_pending_ns(now);
-    int64_t left = accrue(now, current.quota_ns + pending) - (int64_t)pending;
+    uint64_t pending = pages_pending_ns(now) - estimate; /* others' and earlier */
+    int64_t balance = accrue(now, current.quota_ns + pending), left = balance - (int64_t)pending;
     turn.end_ns = at_most(turn.end_ns, change);
     if (!token && turn.end_ns == FOREVER) return GO;
     enum verdict verdict = token ? by_token(now, estimate, left, wake_at, room)
-                                 : by_slot(turn, now, estimate, left, wake_at, room);
+                                 : by_slot(turn, now, estimate, balance, left, wake_at, room);
     *wake_at = at_most(*wake_at, at_most(change, now + 1000 * MS));
-    return verdict == SLEEP && hasgpu_pages.process->pending_ns ? DRAIN : verdict;
+    return verdict == SLEEP && hasgpu_pages.process->pending_ns > estimate ? DRAIN : verdict;
 }
 
 /* Sleeps without the lock until the agent publishes or the time comes. Timers of ordinary threads may be 50 us late:
@@ -203,6 +203,7 @@ static void grant(uint64_t now, uint64_t epoch, int64_t room) {
     if (current.known) lease.until_ns = at_most(lease.until_ns, slice_turn(&current, now).end_ns);
 }
 
+/* The estimate counts as pending while it is decided on, so that of two processes of the pod one at least sees both. */
 static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
     uint64_t now = *clock, slept_since = 0;
     enum verdict verdict;
@@ -215,7 +216,14 @@ static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
         int64_t room = 0;
         refresh(now);
         account_reap();
-        verdict = account_backlogged() ? DRAIN : decide(now, estimate, &wake_at, &room);
+        uint64_t *pending = &hasgpu_pages.process->pending_ns;
+        if (account_backlogged()) {
+            verdict = DRAIN;
+        } else {
+            __atomic_fetch_add(pending, estimate, __ATOMIC_SEQ_CST);
+            verdict = decide(now, estimate, &wake_at, &room);
+            if (verdict != GO) __atomic_fetch_sub(pending, estimate, __ATOMIC_SEQ_CST);
+        }
         if (verdict == DRAIN && !account_wait()) verdict = wake_at ? SLEEP : GO;
         if (verdict == SLEEP) {
             if (!slept_since) slept_since = now;
@@ -238,8 +246,8 @@ bool gate_pass(uint64_t *now, uint64_t estimate_ns) {
     const struct hasgpu_schedule *page = hasgpu_pages.schedule;
     bool leased = *now < lease.until_ns && lease.room_ns >= (int64_t)estimate_ns && page &&
                   __atomic_load_n(&page->epoch, __ATOMIC_ACQUIRE) == lease.epoch;
-    if (leased) lease.room_ns -= (int64_t)estimate_ns;
-    else if (pass_slowly(now, estimate_ns) != GO) return false;
-    hasgpu_pages.process->pending_ns += estimate_ns;
+    if (!leased) return pass_slowly(now, estimate_ns) == GO;
+    lease.room_ns -= (int64_t)estimate_ns;
+    __atomic_fetch_add(&hasgpu_pages.process->pending_ns, estimate_ns, __ATOMIC_RELAXED);
     return true;
 }
