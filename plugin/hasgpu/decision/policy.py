@@ -15,7 +15,7 @@ class Policy:
     least_fall_percent: int = 3
     """A quota is lowered by so many points at least: less saves nothing that a write is worth."""
 
-    headroom: float = 2.0
+    headroom: float = 4.0
     """A new pod's share is chosen so that its quota alone can carry so many times the demand it was made for."""
 
     least_requests_per_s: float = 0.2
