@@ -10,6 +10,8 @@ from collections.abc import Callable
 from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, TooManyRequests
 from hasgpu.model.keys import RevisionKey
 
+from .owned import NotOwnedError
+from .reconciler import ReconcileError
 from .work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Workers:
                 # Our copy lags behind: the next event brings it up to date.
                 log.info("%s %s: %s", self._name, key, error)
                 self._queue.retry(key)
-            except ClusterError as error:
+            except (ClusterError, ReconcileError, NotOwnedError) as error:
                 log.warning("%s %s: %s", self._name, key, error)
                 self._queue.retry(key)
             except Exception:
