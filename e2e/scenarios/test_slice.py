@@ -70,14 +70,19 @@ def running(log: KernelLog, *uids: str) -> Callable[[], bool]:
     return lambda: set(uids) <= set(log.busy_ns(time.monotonic_ns() - 500_000_000, time.monotonic_ns()))
 
 
-def test_two_pods_of_a_row_get_their_shares(ground: str, gpu: dict[str, Any], log: KernelLog) -> None:
+def test_two_pods_of_a_row_get_their_shares_and_take_turns(ground: str, gpu: dict[str, Any], log: KernelLog) -> None:
     first, second = run(ground, "a", gpu, sm=50, quota=30), run(ground, "b", gpu, sm=50, quota=60)
     until(running(log, first, second), 30, "both pods run kernels")
     time.sleep(1)
-    seen = shares(log, 10)
+    begin_ns = time.monotonic_ns()
+    time.sleep(10)
+    end_ns = time.monotonic_ns() - 10_000_000
+    seen, together = log.shares(begin_ns, end_ns), overlap(log, begin_ns, end_ns)
     print(f"emulated: shares over 10 s {seen[first]:.3f} and {seen[second]:.3f}, asked 0.30 and 0.60")
-    assert seen[first] == pytest.approx(0.30, abs=0.02)
-    assert seen[second] == pytest.approx(0.60, abs=0.02)
+    print(f"emulated: both at once {together:.1%} of the time")
+    assert_holds(seen[first], 0.30)
+    assert_holds(seen[second], 0.60)
+    assert together < 0.05
 
 
 def test_without_the_shim_the_share_does_not_hold(ground: str, gpu: dict[str, Any], log: KernelLog) -> None:
@@ -124,7 +129,7 @@ def test_a_restarted_agent_is_not_noticed(ground: str, gpu: dict[str, Any], log:
     print(f"emulated: longest pause while the agent restarted {max(gaps_ms):.0f} ms")
     assert max(gaps_ms) < 150
     assert log.shares(begin_ns, end_ns)[uid] < 0.32
-    assert shares(log, 5)[uid] == pytest.approx(0.30, abs=0.02)
+    assert_holds(shares(log, 5)[uid], 0.30)
 
 
 def test_a_pod_that_nobody_placed_gets_no_gpu_and_is_told_why(ground: str) -> None:
@@ -145,6 +150,11 @@ def test_the_gpu_object_tells_what_is_allocated_and_measured(ground: str, gpu: d
     until(lambda: not kubectl_json("get", "gpu", gpu["metadata"]["name"])["status"]["pods"], 30, "the slice is free")
 
 
+def assert_holds(share: float, quota: float) -> None:
+    """Never above the quota; below it only by what a machine short of CPU keeps the client from launching."""
+    assert 0.85 * quota < share < quota + 0.02
+
+
 def until_launch(log: KernelLog, uid: str, newest: int, low_ms: float, high_ms: float) -> int:
     """When the pod first launched between these times of a half window, after the kernel ``newest``."""
 
@@ -155,6 +165,20 @@ def until_launch(log: KernelLog, uid: str, newest: int, low_ms: float, high_ms: 
     launched_ns = until(found, 5, "a launch under the new quota", every_s=0.02)
     assert isinstance(launched_ns, int)
     return launched_ns
+
+
+def overlap(log: KernelLog, begin_ns: int, end_ns: int) -> float:
+    """The part of a span in which kernels of more than one pod run."""
+    edges = sorted(
+        edge
+        for kernel in log.between(begin_ns, end_ns)
+        for edge in ((kernel.start_ns, 1), (min(kernel.end_ns, end_ns), -1))
+    )
+    depth, since_ns, together_ns = 0, begin_ns, 0
+    for at_ns, step in edges:
+        together_ns += (at_ns - since_ns) * (depth > 1)
+        depth, since_ns = depth + step, at_ns
+    return together_ns / (end_ns - begin_ns)
 
 
 def phase_ms(at_ns: int) -> float:
