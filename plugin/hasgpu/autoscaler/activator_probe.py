@@ -10,16 +10,17 @@ import os
 from pathlib import Path
 
 _TIMEOUT_S = 2.0
-_PORT = {"h2c": 81}
 _HEADERS = {"User-Agent": "Knative-Autoscaling-Probe", "K-Network-Probe": "activator", "Connection": "close"}
 
 
-def activator_answers(service: str, namespace: str, protocol: str, domain: str, port: int | None = None) -> bool:
-    """True where requests to the Service end at an activator; any doubt is no."""
-    if not service:
-        return False
-    host = f"{service}.{namespace}.svc.{domain}"
-    connection = http.client.HTTPConnection(host, port or _PORT.get(protocol, 80), timeout=_TIMEOUT_S)
+def probe_port(protocol: str) -> int:
+    """The port of the public Service for a revision's protocol."""
+    return 81 if protocol == "h2c" else 80
+
+
+def activator_answers(host: str, port: int) -> bool:
+    """True where requests to the revision's public Service end at an activator; any doubt is no."""
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz", headers=_HEADERS)
         answer = connection.getresponse()

@@ -25,7 +25,7 @@ from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.metrics import Metrics
 from hasgpu.telemetry.tracing import Tracing
 
-from .activator_probe import activator_answers
+from .activator_probe import activator_answers, probe_port
 from .event_loop import EventLoop
 from .gauges import attributes, decision_gauges, pod_gauges
 from .gpu_loop import GpuLoop
@@ -122,7 +122,9 @@ class Process:
         log.info("serving on port %d as %s", self._identity.port, self._identity.pod_name)
 
     def stop(self) -> None:
-        """Sends activators elsewhere, gives up the Leases, ends."""
+        """Sends activators elsewhere, gives up the Leases, ends; only the first call does."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._event_loop.call(self._hang_up(), timeout_s=10.0)
         self._kpa.stop()
@@ -287,8 +289,10 @@ class Process:
         return self._world.pod_index.counts(key).ready
 
     def _activator_answers(self, pa: PodAutoscaler) -> bool:
-        domain = self._identity.domain
-        return activator_answers(pa.status.service_name, pa.metadata.namespace, pa.spec.protocol_type, domain)
+        if not pa.status.service_name:
+            return False
+        host = f"{pa.status.service_name}.{pa.metadata.namespace}.svc.{self._identity.domain}"
+        return activator_answers(host, probe_port(pa.spec.protocol_type))
 
     def _scaled(self, pa: PodAutoscaler, before: int, after: int) -> None:
         if scaling_class(pa) == HAS_CLASS:
