@@ -56,11 +56,7 @@ class Agent:
         self._slices = Slices(options.node, pages, self._meter, time.time_ns() // 1_000_000)
         self._volumes = Volumes(folders, install_library(options.library, folders))
         self._pods = Reflector(
-            session,
-            collection(PODS),
-            Pod,
-            field_selector=f"spec.nodeName={options.node}",
-            on_event=self._pod_changed,
+            session, collection(PODS), Pod, field_selector=f"spec.nodeName={options.node}", on_event=self._pod_changed
         )
         self._config_maps = Reflector(
             session,
