@@ -1,0 +1,72 @@
+"""Process simulator: what policies believe of a function: its capacity by slice, from its profile alone. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from hasgpu.decision.placement import SliceWish
+from hasgpu.model.capacity import CapacityTable
+from hasgpu.model.profile import Gate
+from hasgpu.prediction.capacity import CapacityTerms, capacity_table
+from hasgpu.prediction.surface import Surface, fit_surface
+
+from .functions_file import FunctionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """How careful the tables are (config-hasgpu)."""
+
+    product: str
+    gate: Gate
+    window_s: float = 0.04
+    interference: float = 0.05
+    free: float = 0.10
+    """Part of the predicted capacity that is kept free."""
+    slo_factor: float = 1.0
+    percentile: float | None = None
+    """Instead of the function's own."""
+
+
+def surface_of(spec: FunctionSpec, product: str) -> Surface:
+    """The profile's surface; a function file without a cell was refused."""
+    surface = fit_surface(spec.profile, product)
+    assert surface is not None
+    return surface
+
+
+def table_of(spec: FunctionSpec, belief: Belief) -> CapacityTable:
+    """Requests/s within the SLO by slice."""
+    sm = spec.intent.sm_partition
+    terms = CapacityTerms(
+        slo_latency_s=spec.slo_s * belief.slo_factor,
+        percentile=belief.percentile or spec.intent.slo_percentile,
+        batch_size=spec.intent.batch_size,
+        overhead_s=spec.overhead_s,
+        window_s=belief.window_s,
+        gate=belief.gate,
+        margin=belief.interference,
+    )
+    own = (sm.percent,) if sm is not None else ()
+    table = _table(surface_of(spec, belief.product), terms, own)
+    part = 1.0 - belief.free
+    return replace(table, requests_per_s=tuple(tuple(rate * part for rate in line) for line in table.requests_per_s))
+
+
+def wish_of(spec: FunctionSpec, belief: Belief) -> SliceWish:
+    """What a pod of the function asks for."""
+    return SliceWish(
+        sm_partition=spec.intent.sm_partition,
+        quota=spec.intent.quota,
+        memory_bytes=spec.memory_bytes,
+        processes=1,
+        gpu_product=None,
+        nodes=None,
+        tables={belief.product: table_of(spec, belief)},
+    )
+
+
+@lru_cache(maxsize=1000)
+def _table(surface: Surface, terms: CapacityTerms, own: tuple[int, ...]) -> CapacityTable:
+    return capacity_table(surface, terms, extra_sm_percents=own)

@@ -1,0 +1,207 @@
+"""Process simulator: F.yaml, the functions of a run, with the profile each is believed to have and the truth.
+
+Keys are those of the annotations without prefix, and a few of the simulation's own; unknown ones are errors.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from hasgpu.cluster import custom
+from hasgpu.cluster.errors import ClusterError
+from hasgpu.model.annotations import USER_PREFIX
+from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
+from hasgpu.model.keys import RevisionKey
+from hasgpu.model.profile import Cell, LatencyProfile
+from hasgpu.model.quantity import parse_duration_s
+from hasgpu.prediction.surface import fit_surface
+
+from .located import InputError, Located, read_located
+from .truth import Truth, truth_of_cells, truth_of_surface
+
+_INTENT = ("slo-latency", "slo-percentile", "sm-partition", "time-quota", "gpu-memory", "batch-size")
+_OWN = ("name", "profile", "truth", "startup", "overhead", "slo-base", "min-scale", "max-scale")
+KEYS = (*_OWN[:3], *_INTENT, *_OWN[3:])
+_TRUTH_COLUMNS = ["batch", "sm", "quota", "latency_ms"]
+NAMESPACE = "simulated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSpec:
+    """One function."""
+
+    key: RevisionKey
+    intent: GpuIntent
+    profile: LatencyProfile
+    truth: Truth
+    memory_bytes: int
+    startup_s: float = 8.0
+    overhead_s: float = 0.0
+    """Time a request spends outside the GPU."""
+    slo_base_s: float
+    """Violations are counted at multiples of it."""
+    min_scale: int = 0
+    max_scale: int = 0
+    """0: no bound."""
+
+    @property
+    def name(self) -> str:
+        """As in the workload."""
+        return self.key.name
+
+    @property
+    def slo_s(self) -> float:
+        """The latency objective."""
+        assert self.intent.slo_latency_s is not None
+        return self.intent.slo_latency_s
+
+
+def read_functions(file: Path) -> tuple[FunctionSpec, ...]:
+    """The file's functions in its order."""
+    top = read_located(str(file), _text(file, str(file), 1))
+    top.only(("functions",))
+    reader = _Reader(file.parent)
+    functions = tuple(reader.function(entry) for entry in top.mappings("functions"))
+    seen: set[str] = set()
+    for entry, function in zip(top.mappings("functions"), functions, strict=True):
+        if function.name in seen:
+            raise entry.error("name", f"function {function.name!r} stands twice")
+        seen.add(function.name)
+    return functions
+
+
+class _Reader:
+    """Reads each profile and truth once, however many functions use it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._profiles: dict[Path, LatencyProfile] = {}
+        self._truths: dict[Path, Truth] = {}
+
+    def function(self, entry: Located) -> FunctionSpec:
+        entry.only(KEYS)
+        name, profile_path = entry.text("name"), entry.text("profile")
+        if not name or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", name):
+            raise entry.error("name", f"name must be letters, digits, '-', '_' and '.', was: {name!r}")
+        if not profile_path:
+            raise entry.error("profile", "profile is required: the file of a LatencyProfile")
+        intent = _intent(entry)
+        profile = self._profile(entry, self._folder / profile_path)
+        truth = self._truth(entry, profile)
+        overhead_s = _duration_s(entry, "overhead", 0.0)
+        memory = intent.memory_bytes or profile.memory_bytes or 2 << 30
+        return FunctionSpec(
+            key=RevisionKey(NAMESPACE, name),
+            intent=intent,
+            profile=profile,
+            truth=truth,
+            memory_bytes=memory,
+            startup_s=_duration_s(entry, "startup", 8.0),
+            overhead_s=overhead_s,
+            slo_base_s=_duration_s(entry, "slo-base", overhead_s + truth.work_s(1, 100)),
+            min_scale=_whole(entry, "min-scale"),
+            max_scale=_whole(entry, "max-scale"),
+        )
+
+    def _profile(self, entry: Located, path: Path) -> LatencyProfile:
+        if path not in self._profiles:
+            text = _text(path, entry.file, entry.line_of("profile"))
+            try:
+                found = msgspec.convert(yaml.safe_load(text), custom.LatencyProfile, strict=False)
+                self._profiles[path] = custom.to_profile(found)
+            except (yaml.YAMLError, msgspec.ValidationError, ClusterError) as error:
+                raise InputError(str(path), _line_in(error), f"not a LatencyProfile: {error}") from error
+            if not any(each.cells for each in self._profiles[path].measurements):
+                raise InputError(str(path), 1, "the profile has no cell")
+        return self._profiles[path]
+
+    def _truth(self, entry: Located, profile: LatencyProfile) -> Truth:
+        truth_path = entry.text("truth")
+        if truth_path is None:
+            surface = fit_surface(profile, profile.measurements[0].gpu_product)
+            assert surface is not None  # a profile without cells was refused
+            return truth_of_surface(surface)
+        path = self._folder / truth_path
+        if path not in self._truths:
+            text = _text(path, entry.file, entry.line_of("truth"))
+            self._truths[path] = truth_of_cells(_cells(str(path), text))
+        return self._truths[path]
+
+
+def _text(path: Path, file: str, line: int) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(file, line, f"{path} can't be read: {error}") from error
+
+
+def _line_in(error: Exception) -> int:
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark is not None else 1
+
+
+def _intent(entry: Located) -> GpuIntent:
+    wanted = {USER_PREFIX + key: text for key in _INTENT if (text := entry.text(key)) is not None}
+    try:
+        return parse_intent(wanted, "profile")
+    except IntentError as error:
+        told = error.problems[0]
+        key = next((key for key in _INTENT if told.startswith(USER_PREFIX + key)), "name")
+        raise entry.error(key, told.removeprefix(USER_PREFIX)) from error
+
+
+def _cells(file: str, text: str) -> list[Cell]:
+    rows = csv.reader(text.splitlines())
+    header = next(rows, [])
+    if header != _TRUTH_COLUMNS:
+        raise InputError(file, 1, f"columns must be {','.join(_TRUTH_COLUMNS)}, were: {','.join(header)}")
+    cells = [_cell(file, line, row) for line, row in enumerate(rows, start=2)]
+    if not cells:
+        raise InputError(file, 1, "has no cell")
+    return cells
+
+
+def _cell(file: str, line: int, row: list[str]) -> Cell:
+    try:
+        batch, sm, quota = (int(text) for text in row[:3])
+        (latency_ms,) = (float(text) for text in row[3:])
+    except ValueError as error:
+        raise InputError(file, line, f"not a cell of {','.join(_TRUTH_COLUMNS)}: {','.join(row)}") from error
+    if not (1 <= batch <= 1024 and 1 <= sm <= 100 and 1 <= quota <= 100 and 0.0 < latency_ms < 1e7):
+        raise InputError(file, line, f"out of range: {','.join(row)}")
+    return Cell(batch=batch, sm_percent=sm, quota_percent=quota, latency_ms=latency_ms)
+
+
+def _duration_s(entry: Located, key: str, default: float) -> float:
+    text = entry.text(key)
+    if text is None:
+        return default
+    try:
+        value = parse_duration_s(text)
+    except ValueError as error:
+        raise entry.error(key, f"{key}={text!r} is not a duration such as 8s or 70ms") from error
+    if value < 0.0 or (key == "slo-base" and value == 0.0):
+        raise entry.error(key, f"{key}={text!r} must not be negative or, for slo-base, zero")
+    return value
+
+
+def _whole(entry: Located, key: str) -> int:
+    text = entry.text(key)
+    if text is None:
+        return 0
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise entry.error(key, f"{key}={text!r} must be a whole number from 0")
+    return int(text)
+
+
+def products(functions: Mapping[str, FunctionSpec]) -> str:
+    """The product the simulated GPUs have: the first one measured."""
+    first = next(iter(functions.values()))
+    return first.profile.measurements[0].gpu_product

@@ -1,0 +1,87 @@
+"""Process simulator: the two ways a quota is enforced, and how pods slow each other down. Pure.
+
+gpu-time: a pod has its lane of the row's time-table, and work flows only there; row mates never meet.
+launch: kernels are queued ahead and run on outside the slots, so an inference takes what was measured at its quota,
+and longer where row mates keep the same SMs busy: its GPU part shares them with theirs.
+Interference is what pods of other rows of the GPU add while they run (caches, memory bandwidth).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hasgpu.model.profile import Gate
+
+from .lane import OPEN, Lane, lay
+from .pod import Pod
+from .truth import Truth
+
+_CLOSED = Lane(1.0, ())
+
+
+@dataclass(slots=True)
+class Row:
+    """Pods that share one SM lane of a GPU."""
+
+    pods: list[Pod] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Device:
+    """One GPU's rows."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    def pods(self) -> list[Pod]:
+        """All pods on it."""
+        return [pod for row in self.rows.values() for pod in row.pods]
+
+
+class Gates:
+    """Lays rows under one of the gates."""
+
+    def __init__(self, gate: Gate, window_s: float, interference: float) -> None:
+        self._gate, self._window_s, self._interference = gate, window_s, interference
+        self.coupled = gate == "launch" or interference > 0.0
+        """True where what runs beside a pod changes its pace: then arrivals must be handled in their order."""
+
+    def lay(self, device: Device, row: Row, truths: Sequence[tuple[Pod, Truth, int]], now: float) -> None:
+        """Applies the row's laid quotas from now on; ``truths`` tells each pod's truth and batch size."""
+        lanes = (
+            lay([(pod.key.uid, pod.laid_percent) for pod in row.pods], self._window_s)
+            if self._gate == "gpu-time"
+            else {pod.key.uid: OPEN if pod.laid_percent else _CLOSED for pod in row.pods}
+        )
+        for pod, truth, batch_size in truths:
+            pod.relay(now, lanes[pod.key.uid], self._seconds(pod, truth, batch_size), _work(pod, truth, batch_size))
+            if self.coupled:
+                pod.pace = lambda each, at: self._pace(device, row, each, at)
+
+    def _seconds(self, pod: Pod, truth: Truth, batch_size: int) -> Sequence[float]:
+        if self._gate == "gpu-time" or not pod.laid_percent:
+            return _work(pod, truth, batch_size)
+        return (0.0, *(truth.launch_s(n, pod.sm_percent, pod.laid_percent) for n in range(1, batch_size + 1)))
+
+    def _pace(self, device: Device, row: Row, pod: Pod, at: float) -> float:
+        factor = 1.0
+        if self._gate == "launch":
+            mates = sum(_gpu_part(mate) for mate in row.pods if mate is not pod and mate.running(at))
+            factor = max(1.0, _gpu_part(pod) * (1.0 + mates))
+        if self._interference > 0.0:
+            beside = sum(
+                max((each.sm_percent for each in other.pods if each.running(at)), default=0)
+                for other in device.rows.values()
+                if other is not row
+            )
+            factor *= 1.0 + self._interference * min(1.0, beside / 100.0)
+        return factor
+
+
+def _work(pod: Pod, truth: Truth, batch_size: int) -> Sequence[float]:
+    return (0.0, *(truth.work_s(n, pod.sm_percent) for n in range(1, batch_size + 1)))
+
+
+def _gpu_part(pod: Pod) -> float:
+    """The part of an inference in which it keeps its SMs busy."""
+    return min(1.0, pod.work_of[1] / pod.seconds_of[1])

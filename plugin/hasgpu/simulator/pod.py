@@ -1,0 +1,132 @@
+"""Process simulator: one pod: a queue before one inference at a time. Advances lazily, told the time.
+
+What is done is decided in the order of time but computed only when somebody asks: ``advance`` starts every inference
+that must have started by then. A completion is known at its start, and revised when the lane changes under it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hasgpu.model.gpu import GpuSlice, Placement
+from hasgpu.model.keys import PodKey, RevisionKey
+
+from .lane import OPEN, Lane
+from .requests import Requests
+
+Pace = Callable[["Pod", float], float]
+"""How much longer an inference takes that starts now, for what runs beside it."""
+
+
+class Pod:
+    """``slice`` is what the allocator wrote, ``laid_percent`` what the GPU's table says."""
+
+    __slots__ = (
+        "_batch",
+        "_batch_size",
+        "_left_s",
+        "_started_s",
+        "busy_s",
+        "free_s",
+        "gone_s",
+        "key",
+        "laid_generation",
+        "laid_percent",
+        "lane",
+        "pace",
+        "queue",
+        "ready",
+        "requests",
+        "revision",
+        "seconds_of",
+        "slice",
+        "terminating",
+        "work_of",
+    )
+
+    def __init__(self, key: PodKey, revision: RevisionKey, wanted: GpuSlice, requests: Requests, batch: int) -> None:
+        self.key, self.revision, self.slice, self.requests = key, revision, wanted, requests
+        self.laid_percent, self.laid_generation = wanted.time_quota.percent, wanted.generation
+        self.ready = self.terminating = False
+        self.gone_s = math.inf
+        self.queue: deque[int] = deque()
+        self.free_s = 0.0
+        self.busy_s = 0.0
+        self.lane: Lane = OPEN
+        self.pace: Pace | None = None
+        self.seconds_of: Sequence[float] = ()
+        """Seconds of open lane that an inference takes, by its number of requests."""
+        self.work_of: Sequence[float] = ()
+        """GPU seconds of the same."""
+        self._batch_size = batch
+        self._batch: list[int] = []
+        self._started_s = self._left_s = 0.0
+
+    @property
+    def sm_percent(self) -> int:
+        """Its SM share."""
+        return self.slice.sm_partition.percent
+
+    def placement(self) -> Placement:
+        """As the allocator's ledger has it."""
+        return Placement(
+            pod=self.key,
+            revision=self.revision,
+            slice=self.slice,
+            ready=self.ready and not self.terminating,
+            terminating=self.terminating,
+            applied_generation=self.laid_generation,
+            applied_quota_percent=self.laid_percent,
+        )
+
+    def running(self, now: float) -> bool:
+        """True where an inference is under way or about to be."""
+        return self.free_s > now or bool(self.queue)
+
+    def in_flight(self, now: float) -> int:
+        """Requests that were sent to it and are not done."""
+        return len(self.queue) + (len(self._batch) if self.free_s > now else 0)
+
+    def serves_from(self, now: float) -> None:
+        """Its container is ready."""
+        self.ready, self.free_s = True, max(self.free_s, now)
+
+    def advance(self, now: float) -> None:
+        """Starts all inferences that start before ``now``."""
+        queue, requests, limit = self.queue, self.requests, self._batch_size
+        arrived, finished, noise = requests.arrived_s, requests.finished_s, requests.noise
+        finish, pace = self.lane.finish, self.pace
+        free, seconds_of, work_of = self.free_s, self.seconds_of, self.work_of
+        while queue and free <= now:
+            first = queue.popleft()
+            start = arrived[first]
+            if start < free:
+                start = free
+            count = 1
+            batch = [first]
+            while count < limit and queue and arrived[queue[0]] <= start:
+                batch.append(queue.popleft())
+                count += 1
+            part = noise[first] if pace is None else noise[first] * pace(self, start)
+            left = seconds_of[count] * part
+            free = finish(start, left)
+            self.busy_s += work_of[count] * part
+            for each in batch:
+                finished[each] = free
+            self._batch, self._started_s, self._left_s = batch, start, left
+        self.free_s = free
+
+    def relay(self, now: float, lane: Lane, seconds_of: Sequence[float], work_of: Sequence[float]) -> None:
+        """The lane or the pace changes now: what is under way ends at another time."""
+        self.advance(now)
+        if self.free_s > now and self._batch:
+            count = len(self._batch)
+            left = max(0.0, self._left_s - self.lane.done(self._started_s, now))
+            left *= seconds_of[count] / self.seconds_of[count]
+            self._started_s, self._left_s = now, left
+            self.free_s = lane.finish(now, left)
+            for each in self._batch:
+                self.requests.finished_s[each] = self.free_s
+        self.lane, self.seconds_of, self.work_of = lane, seconds_of, work_of

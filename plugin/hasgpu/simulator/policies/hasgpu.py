@@ -1,0 +1,180 @@
+"""Process simulator, policy hasgpu: ours. The same decisions, load tracking and placement as the autoscaler's.
+
+What the autoscaler does with API objects is done here with simulated pods: one pass places waiting pods, decides
+each revision over one ledger and carries the decisions out, raises first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from hasgpu.autoscaler.observed_load import ObservedLoad
+from hasgpu.autoscaler.risk import deviations
+from hasgpu.decision.hybrid import HybridState, RevisionView, decide
+from hasgpu.decision.ledger import Ledger
+from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
+from hasgpu.decision.policy import Policy
+from hasgpu.decision.replacement import yielding
+from hasgpu.model.decision import Decision
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.load import StatMessage
+from hasgpu.simulator.believed import Belief, wish_of
+from hasgpu.simulator.cluster import Cluster
+from hasgpu.simulator.deployed import Deployed
+
+STABLE_WINDOW_S = 60.0
+GRACE_S = 30.0
+"""Knative's scale-to-zero grace period."""
+CREATION_S = 1.0
+"""The autoscaler adds so much to the start-up it has seen."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """What the leader remembers of one revision."""
+
+    wish: SliceWish
+    load: ObservedLoad
+    state: HybridState = field(default_factory=HybridState)
+    waiting: int = 0
+    """Pods that were asked for and have no slice yet."""
+    ready_since_s: float | None = None
+    zero_since_s: float | None = None
+    written_s: float = -10.0
+    cap_percent: int = 100
+    last: Decision | None = None
+
+
+class Hasgpu:
+    """One leader."""
+
+    tick_s: float | None = None
+
+    def __init__(self, belief: Belief, policy: Policy, risk_quantile: float) -> None:
+        self._belief, self._policy, self._deviations = belief, policy, deviations(risk_quantile)
+        self._records: dict[RevisionKey, _Record] = {}
+        self._again_s = 0.0
+
+    def start(self, cluster: Cluster) -> None:
+        ledger = cluster.ledger()
+        for key, function in cluster.functions.items():
+            record = _Record(wish=wish_of(function.spec, self._belief), load=ObservedLoad(0.0))
+            self._records[key] = record
+            record.waiting = max(1, function.spec.min_scale)
+            self._place(cluster, ledger, function, record, at_once=True)
+
+    def on_stats(self, cluster: Cluster, stats: Sequence[StatMessage]) -> None:
+        for message in stats:
+            self._records[message.key].load.take(message, cluster.now)
+        self.tick(cluster)
+
+    def tick(self, cluster: Cluster) -> None:
+        """One pass, as HasClass makes it."""
+        ledger = cluster.ledger()
+        for key, function in cluster.functions.items():
+            record = self._records[key]
+            record.cap_percent = 100
+            self._place(cluster, ledger, function, record, at_once=False)
+        decided: list[tuple[Decision, Deployed, _Record]] = []
+        for key, function in cluster.functions.items():
+            record = self._records[key]
+            record.load.tick(cluster.now)
+            policy = replace(self._policy, startup_s=function.spec.startup_s + CREATION_S)
+            view = self._view(cluster, ledger, function, record, policy)
+            decision, record.state = decide(view, ledger, record.state, policy, cluster.now)
+            cluster.log.decided(decision)
+            record.last = decision
+            decided.append((decision, function, record))
+        for decision, function, record in decided:
+            self._carry_out(cluster, decision, function, record)
+        if any(decision.waiting_changes for decision, _, _ in decided):
+            self._look_again(cluster)
+
+    def _view(
+        self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, policy: Policy
+    ) -> RevisionView:
+        now = cluster.now
+        if record.ready_since_s is None and function.balancer.pods:
+            record.ready_since_s = now
+        load = record.load.read(
+            now,
+            known=True,
+            deviations=self._deviations,
+            startup_s=policy.startup_s,
+            idle_from_s=record.ready_since_s if record.ready_since_s is not None else now,
+        )
+        own = [ledger.placement(pod.key) for pod in function.pods]
+        return RevisionView(
+            key=function.key,
+            wish=record.wish,
+            slo_latency_s=function.spec.slo_s,
+            load=load,
+            placements=tuple(each for each in own if each is not None),
+            plans=(),
+            replicas=len(function.staying()) + record.waiting,
+            least=function.spec.min_scale,
+            most=function.spec.max_scale,
+            stable_window_s=STABLE_WINDOW_S,
+            cap_percent=record.cap_percent,
+            quiet_until_s=record.written_s + policy.quiet_s,
+        )
+
+    def _place(self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, *, at_once: bool) -> None:
+        """A pod nobody planned gets the cheapest slice that serves a little load, as the allocator gives it."""
+        policy = self._policy
+        while record.waiting:
+            found = choose_slice(
+                ledger,
+                record.wish,
+                policy.first_requests_per_s,
+                headroom=policy.headroom,
+                unprofiled_sm_percent=policy.unprofiled_sm_percent,
+            )
+            if not isinstance(found, Chosen):
+                family = {function.key: record.wish.quota}
+                caps = yielding(ledger, function.key, record.wish, family)
+                record.cap_percent = caps.get(function.key, 100)
+                return
+            pod = cluster.start_pod(function.key, found.slice, at_once=at_once)
+            ledger.take(pod.placement())
+            record.waiting -= 1
+
+    def _carry_out(self, cluster: Cluster, decision: Decision, function: Deployed, record: _Record) -> None:
+        pods = {pod.key: pod for pod in function.pods}
+        for change in sorted(decision.quota_changes, key=lambda each: not each.grows):
+            cluster.write_quota(pods[change.pod], change.new.time_quota.percent)
+            record.written_s = cluster.now
+        for wanted in decision.plans:
+            cluster.start_pod(function.key, wanted)
+        if decision.desired_pods is None:
+            return
+        if decision.desired_pods == 0:
+            self._to_zero(cluster, function, record)
+            return
+        record.zero_since_s = None
+        surplus = len(function.staying()) + record.waiting - decision.desired_pods
+        record.waiting = max(0, record.waiting - surplus)
+        for victim in self._victims(decision, function)[: len(function.staying()) - decision.desired_pods]:
+            cluster.remove(pods[victim])
+
+    def _victims(self, decision: Decision, function: Deployed) -> list[PodKey]:
+        """Unready pods leave first by Kubernetes' own order, then those that were marked."""
+        unready = [pod.key for pod in function.staying() if not pod.ready]
+        return [*unready, *(victim for victim in decision.victims if victim not in unready)]
+
+    def _to_zero(self, cluster: Cluster, function: Deployed, record: _Record) -> None:
+        record.waiting = 0
+        if record.zero_since_s is None:
+            record.zero_since_s = cluster.now
+        if cluster.now - record.zero_since_s >= GRACE_S:
+            for pod in function.staying():
+                cluster.remove(pod)
+
+    def _look_again(self, cluster: Cluster) -> None:
+        """An acknowledged shrink wakes the leader at once."""
+        delays = cluster.delays
+        at = cluster.now + delays.write_s + delays.apply_s + delays.acknowledge_s + 1e-6
+        if at > self._again_s:
+            self._again_s = at
+            cluster.agenda.at(at, lambda _: self.tick(cluster))

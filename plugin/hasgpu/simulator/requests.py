@@ -1,0 +1,62 @@
+"""Process simulator: the requests of one function: when each came and was done, and the chance that belongs to it."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Requests:
+    """Indexed in the order of arrival. ``finished_s`` is infinite while nobody knows."""
+
+    __slots__ = ("_oldest", "arrived_s", "cold", "count", "finished_s", "noise", "second", "toss")
+
+    def __init__(self, arrived_s: Floats, noise: Floats, toss: Floats, second: Floats) -> None:
+        self.count = len(arrived_s)
+        self.arrived_s = array("d", arrived_s.tobytes())
+        self.noise = array("d", noise.tobytes())
+        """How much longer than usual the request's inference takes."""
+        self.toss, self.second = array("d", toss.tobytes()), array("d", second.tobytes())
+        """The balancer's two choices."""
+        self.finished_s = array("d", [math.inf]) * self.count
+        self.cold = 0
+        """Requests that met no ready pod."""
+        self._oldest = 0
+
+    def arrivals(self) -> Floats:
+        """All arrival times."""
+        return np.frombuffer(self.arrived_s, dtype=np.float64)
+
+    def finishes(self) -> Floats:
+        """All completion times on the GPU."""
+        return np.frombuffer(self.finished_s, dtype=np.float64)
+
+    def next_from(self, index: int, until_s: float) -> int:
+        """The first request from ``index`` on that comes at or after ``until_s``."""
+        return index + int(np.searchsorted(self.arrivals()[index:], until_s))
+
+    def in_flight_mean(self, arrived: int, from_s: float, to_s: float, overhead_s: float) -> float:
+        """Mean number of requests between arrival and response over a span that has just ended."""
+        finished, low = self.finished_s, self._oldest
+        while low < arrived and finished[low] + overhead_s <= from_s:
+            low += 1
+        self._oldest = low
+        if low == arrived:
+            return 0.0
+        began = np.maximum(self.arrivals()[low:arrived], from_s)
+        ended = np.minimum(self.finishes()[low:arrived] + overhead_s, to_s)
+        return float(np.maximum(ended - began, 0.0).sum()) / (to_s - from_s)
+
+    def in_flight(self, arrived: int, now: float, overhead_s: float) -> int:
+        """Requests between arrival and response now."""
+        left = self.finishes()[self._oldest : arrived]
+        return int((left + overhead_s > now).sum())
+
+    def all_done(self, arrived: int, now: float) -> bool:
+        """True where every request so far is answered."""
+        return arrived == self.count and not bool((self.finishes()[self._oldest :] > now).any())

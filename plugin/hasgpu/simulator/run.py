@@ -1,0 +1,216 @@
+"""Process simulator: one run: arrivals, the cluster, a policy, virtual time. Same inputs and seed, same outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hasgpu.model.gpu import Gpu
+from hasgpu.model.keys import RevisionKey
+from hasgpu.model.load import StatMessage
+from hasgpu.model.profile import Gate
+
+from .agenda import Agenda
+from .balancer import Balancer
+from .cluster import Cluster, Delays
+from .deployed import Account, Deployed, Sample
+from .functions_file import FunctionSpec
+from .gates import Gates
+from .policy import Policy
+from .requests import Floats, Requests
+from .workload import Workload, generator
+
+TIMEOUT_S = 300.0
+"""Knative's default: a request without an answer by then has failed."""
+NOISE = 0.05
+"""Standard deviation of the logarithm of an inference's duration."""
+COLD_SIGNAL_S = 0.01
+"""At zero pods an activator tells of a request at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a run simulates, but for the policy."""
+
+    functions: tuple[FunctionSpec, ...]
+    workload: Workload
+    gpus: tuple[Gpu, ...]
+    gate: Gate = "gpu-time"
+    seed: int = 0
+    window_s: float = 0.04
+    noise: float = NOISE
+    interference: float = 0.0
+    delays: Delays = field(default_factory=Delays)
+
+    @property
+    def by_key(self) -> Mapping[RevisionKey, FunctionSpec]:
+        """The functions by revision."""
+        return {function.key: function for function in self.functions}
+
+
+def simulated_gpus(count: int, product: str, memory_bytes: int = 16 << 30) -> tuple[Gpu, ...]:
+    """GPUs as of a V100: 80 SMs in steps of 2."""
+    return tuple(
+        Gpu(
+            uuid=f"GPU-{number:03d}",
+            node=f"node-{number:03d}",
+            product=product,
+            memory_bytes=memory_bytes,
+            sm_count=80,
+            sm_step=2,
+            mps_client_limit=48,
+            healthy=True,
+            mps_ready=True,
+            agent_address="",
+        )
+        for number in range(count)
+    )
+
+
+def simulate(setup: Setup, policy: Policy) -> Cluster:
+    """The world after the run."""
+    run = _Run(setup, policy)
+    run.go()
+    return run.cluster
+
+
+def noise_of(setup: Setup, name: str, count: int) -> Floats:
+    """By how much each request's inference deviates."""
+    sigma = setup.noise
+    drawn: Floats = np.exp(generator(setup.seed, name, "noise").normal(-sigma * sigma / 2.0, sigma, count))
+    return drawn
+
+
+class _Run:
+    def __init__(self, setup: Setup, policy: Policy) -> None:
+        self._setup, self._policy = setup, policy
+        self._agenda = Agenda()
+        self._end_s = setup.workload.horizon_s + TIMEOUT_S
+        deployed = {spec.key: self._deployed(spec) for spec in setup.functions}
+        self._functions = tuple(deployed.values())
+        self.cluster = Cluster(
+            setup.gpus,
+            deployed,
+            Gates(setup.gate, setup.window_s, setup.interference),
+            setup.delays,
+            self._agenda,
+            setup.workload.horizon_s,
+        )
+
+    def go(self) -> None:
+        self._policy.start(self.cluster)
+        self._agenda.at(self._setup.delays.stat_period_s, self._report)
+        if self._policy.tick_s is not None:
+            self._agenda.at(self._policy.tick_s, self._tick)
+        while not self._over():
+            now = self._agenda.next_s()
+            cold = self._next_cold()
+            if cold is not None and cold.balancer.next_arrival_s() + 1e-9 < now:
+                now = cold.balancer.next_arrival_s() + 1e-9
+                cold.signalled = True
+                self._agenda.at(now + COLD_SIGNAL_S, lambda at, of=cold: self._tell((of,), at))  # type: ignore[misc]
+            self._admit(now)
+            self.cluster.now = now
+            self._agenda.run_due(now)
+        for function in self._functions:
+            for pod in function.pods:
+                pod.advance(self._end_s)
+            function.allocated.change(0.0, self._end_s)
+            function.hosts.change(0.0, self._end_s)
+        self.cluster.hosts.change(0.0, self._end_s)
+
+    def _over(self) -> bool:
+        now = self.cluster.now
+        if now < self._setup.workload.horizon_s:
+            return False
+        return now >= self._end_s or all(each.requests.all_done(each.balancer.arrived, now) for each in self._functions)
+
+    def _deployed(self, spec: FunctionSpec) -> Deployed:
+        arrivals = self._setup.workload.arrivals[spec.name]
+        toss = generator(self._setup.seed, spec.name, "balancer").random((2, len(arrivals)))
+        requests = Requests(arrivals, noise_of(self._setup, spec.name, len(arrivals)), toss[0], toss[1])
+        horizon_s = self._setup.workload.horizon_s
+        return Deployed(spec, requests, Balancer(requests), Account(horizon_s), Account(horizon_s))
+
+    def _next_cold(self) -> Deployed | None:
+        waiting = [each for each in self._functions if not each.balancer.pods and not each.signalled]
+        return min(waiting, key=lambda each: each.balancer.next_arrival_s(), default=None)
+
+    def _admit(self, until_s: float) -> None:
+        if self.cluster.gates.coupled:
+            self._admit_in_order(until_s)
+        for function in self._functions:
+            function.balancer.admit(until_s)
+
+    def _admit_in_order(self, until_s: float) -> None:
+        """Where pods of several functions slow each other down, all arrivals are handled in one order."""
+        due = [(each.balancer.next_arrival_s(), number) for number, each in enumerate(self._functions)]
+        heap = sorted(entry for entry in due if entry[0] < until_s)
+        arrivals: list[tuple[float, int]] = []
+        for _, number in heap:
+            balancer = self._functions[number].balancer
+            last = balancer.requests.next_from(balancer.arrived, until_s)
+            arrivals += [(balancer.requests.arrived_s[index], number) for index in range(balancer.arrived, last)]
+        for at, number in sorted(arrivals):
+            pod = self._functions[number].balancer.admit_one()
+            if pod is not None:
+                for each in self.cluster.devices[pod.slice.gpu_uuid].pods():
+                    each.advance(at)
+
+    def _report(self, now: float) -> None:
+        """All activators tell, each second, of the revisions that have something to tell."""
+        period_s = self._setup.delays.stat_period_s
+        messages = [self._message(each, now, period_s) for each in self._functions]
+        for function, message in zip(self._functions, messages, strict=True):
+            function.samples.append(
+                Sample(
+                    now,
+                    round(message.request_count),
+                    function.share(),
+                    len(function.pods),
+                    len(function.balancer.pods),
+                )
+            )
+        told = [each for each in messages if each.request_count or each.average_concurrent_requests]
+        self._agenda.at(now + self._setup.delays.stat_s, lambda at: self._policy.on_stats(self.cluster, told))
+        self._agenda.at(now + period_s, self._report)
+
+    def _tell(self, functions: tuple[Deployed, ...], now: float) -> None:
+        told = [
+            StatMessage(
+                key=each.key,
+                pod_name="activator",
+                average_concurrent_requests=float(len(each.balancer.waiting)),
+                average_proxied_concurrent_requests=0.0,
+                request_count=float(len(each.balancer.waiting)),
+                proxied_request_count=0.0,
+                process_uptime_s=now,
+                timestamp_s=now,
+            )
+            for each in functions
+            if each.balancer.waiting
+        ]
+        if told:
+            self._policy.on_stats(self.cluster, told)
+
+    def _message(self, function: Deployed, now: float, period_s: float) -> StatMessage:
+        mean = function.requests.in_flight_mean(
+            function.balancer.arrived, now - period_s, now, function.spec.overhead_s
+        )
+        return StatMessage(
+            key=function.key,
+            pod_name="activator",
+            average_concurrent_requests=mean,
+            average_proxied_concurrent_requests=0.0,
+            request_count=float(function.new_requests()),
+            proxied_request_count=0.0,
+            process_uptime_s=now,
+            timestamp_s=now,
+        )
+
+    def _tick(self, now: float) -> None:
+        self._policy.tick(self.cluster)
+        assert self._policy.tick_s is not None
+        self._agenda.at(now + self._policy.tick_s, self._tick)

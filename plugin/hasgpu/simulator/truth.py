@@ -1,0 +1,86 @@
+"""Process simulator: what the simulated GPU does: seconds of one inference by (batch, SM, quota). Pure arithmetic.
+
+Cells are taken as they were measured, under the launch gate; between them the logarithm is straight. Beyond them:
+fewer SMs take 1/SM as long, more SMs are no faster, larger batches take as much longer as they are larger.
+Under the gpu-time gate an inference is ``work_s`` of GPU time, and the gate stretches it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hasgpu.model.profile import Cell
+from hasgpu.prediction.surface import Surface
+
+Floats = NDArray[np.float64]
+
+
+class Truth:
+    """One function's device behaviour. ``launch_s`` includes what the launch gate does, ``work_s`` nothing."""
+
+    def __init__(self, work_s: Callable[[int, int], float], launch_s: Callable[[int, int, int], float]) -> None:
+        self._work_s, self._launch_s = work_s, launch_s
+        self._known: dict[tuple[int, int, int], float] = {}
+
+    def work_s(self, batch: int, sm_percent: int) -> float:
+        """GPU time of one inference."""
+        return self._remembered(batch, sm_percent, -1)
+
+    def launch_s(self, batch: int, sm_percent: int, quota_percent: int) -> float:
+        """Latency of one inference alone on its row under the launch gate."""
+        return self._remembered(batch, sm_percent, quota_percent)
+
+    def _remembered(self, batch: int, sm: int, quota: int) -> float:
+        key = (batch, sm, quota)
+        if key not in self._known:
+            self._known[key] = self._work_s(batch, sm) if quota < 0 else self._launch_s(batch, sm, quota)
+        return self._known[key]
+
+
+def truth_of_cells(cells: Iterable[Cell]) -> Truth:
+    """The truth of a measured table."""
+    by_key: dict[tuple[int, int, int], list[float]] = {}
+    for cell in cells:
+        key = (cell.batch, cell.sm_percent, cell.quota_percent)
+        by_key.setdefault(key, []).append(cell.latency_ms / 1000.0)
+    grid = _Grid({key: sum(seen) / len(seen) for key, seen in by_key.items()})
+    return Truth(lambda batch, sm: grid.seconds(batch, sm, 100), grid.seconds)
+
+
+def truth_of_surface(surface: Surface) -> Truth:
+    """The truth where only a profile says anything."""
+    return Truth(surface.work_s, lambda batch, sm, quota: max(surface.work_s(batch, sm), surface.launch_s(quota)))
+
+
+class _Grid:
+    """Cells by batch, SM and quota; lines that lack a cell are filled from their neighbours."""
+
+    def __init__(self, seconds: dict[tuple[int, int, int], float]) -> None:
+        self._batches = sorted({batch for batch, _, _ in seconds})
+        self._lines: dict[int, dict[int, tuple[list[int], list[float]]]] = {}
+        for batch, sm, quota in sorted(seconds):
+            quotas, logs = self._lines.setdefault(batch, {}).setdefault(sm, ([], []))
+            quotas.append(quota)
+            logs.append(math.log(seconds[batch, sm, quota]))
+
+    def seconds(self, batch: int, sm: int, quota: int) -> float:
+        logs = [self._at_sm(each, sm, quota) for each in self._batches]
+        return math.exp(_straight(self._batches, logs, batch, slope_below=0.0, slope_above=1.0))
+
+    def _at_sm(self, batch: int, sm: int, quota: int) -> float:
+        lines = self._lines[batch]
+        sms = sorted(lines)
+        logs = [_straight(lines[each][0], lines[each][1], quota, slope_below=-1.0, slope_above=0.0) for each in sms]
+        return _straight(sms, logs, sm, slope_below=-1.0, slope_above=0.0)
+
+
+def _straight(at: Sequence[int], logs: Sequence[float], x: int, *, slope_below: float, slope_above: float) -> float:
+    if x <= at[0]:
+        return logs[0] + slope_below * (math.log(x) - math.log(at[0]))
+    if x >= at[-1]:
+        return logs[-1] + slope_above * (math.log(x) - math.log(at[-1]))
+    return float(np.interp(math.log(x), np.log(at), logs))
