@@ -1,4 +1,4 @@
-"""Process autoscaler: Knative's own gauges of each revision, as /metrics shows them. Reads only."""
+"""Process autoscaler: gauges that /metrics shows: Knative's own of each revision, and the process's. Reads only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.model.annotations import CONFIGURATION_LABEL, SERVICE_LABEL
 from hasgpu.model.keys import RevisionKey
+from hasgpu.settings.store import ConfigStore
+from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.instruments import CONFIGURATION, NAMESPACE, REVISION, SERVICE
 
 from .kpa_class import KpaClass
@@ -49,3 +51,11 @@ def pod_gauges(podautoscalers: Iterable[PodAutoscaler], pods: PodIndex) -> Itera
         yield "kn.revision.pods.not_ready.count", of, counts.not_ready
         yield "kn.revision.pods.pending.count", of, counts.pending
         yield "kn.revision.pods.terminating.count", of, counts.terminating
+
+
+def process_gauges(settings: ConfigStore, cloudevents: CloudEvents) -> Iterable[Gauge]:
+    """What is wrong with this process's surroundings."""
+    wrong = {error.config_map for error in settings.errors()}
+    for name in settings.names:
+        yield "hasgpu.settings.error", {"hasgpu.config_map": name}, float(name in wrong)
+    yield "hasgpu.cloudevents.dropped", {}, cloudevents.dropped

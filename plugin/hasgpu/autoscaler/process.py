@@ -27,7 +27,7 @@ from hasgpu.telemetry.tracing import Tracing
 
 from .activator_probe import activator_answers, probe_port
 from .event_loop import EventLoop
-from .gauges import attributes, decision_gauges, pod_gauges
+from .gauges import attributes, decision_gauges, pod_gauges, process_gauges
 from .gpu_loop import GpuLoop
 from .kpa_class import KpaClass
 from .leadership import Leadership
@@ -112,6 +112,7 @@ class Process:
             raise TimeoutError("the API server did not list what serving needs within 60 s")
         self._metrics.observe(lambda: decision_gauges(self._kpa))
         self._metrics.observe(lambda: pod_gauges(self._world.podautoscalers.snapshot(), self._world.pod_index))
+        self._metrics.observe(lambda: process_gauges(self._settings, self._cloudevents))
         self._metrics.observe(self._gpu.metrics)
         self._event_loop.call(self._listen(), timeout_s=10.0)
         threading.Thread(target=self._kpa.run, name="kpa ticks", daemon=True).start()

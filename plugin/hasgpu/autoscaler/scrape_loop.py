@@ -36,10 +36,12 @@ class ScrapeLoop:
         on_duration: Callable[[RevisionKey, float], None],
         clock: Callable[[], float] = time.time,
         scraper: Scraper | None = None,
+        period_s: float = PERIOD_S,
     ) -> None:
         self._loop, self._kpa, self._pods, self._clock = loop, kpa, pods, clock
         self._on_error_change, self._on_duration = on_error_change, on_duration
         self._scraper = scraper or Scraper()
+        self._period_s = period_s
         self._tasks: dict[RevisionKey, asyncio.Task[None]] = {}
         self._errors: dict[RevisionKey, str] = {}
 
@@ -72,7 +74,7 @@ class ScrapeLoop:
         due = self._loop.time()
         while True:
             # A scrape that took longer than its period skips periods.
-            due = max(due + PERIOD_S, self._loop.time())
+            due = max(due + self._period_s, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
             await self._scrape(key)
 
