@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from hasgpu.cluster.session import Session
@@ -79,7 +80,7 @@ def wake(targets: dict[str, Target]) -> list[Outcome]:
     return outcomes
 
 
-def show(result: dict[str, object], output: Path) -> None:
+def show(result: dict[str, Any], output: Path) -> None:
     """Prints the summary and where the files are."""
     console.print_json(json.dumps(result))
     console.print(f"written: {output / 'result.json'}, {output / 'timeline.png'} (GPU: emulated)")
@@ -108,7 +109,7 @@ def main(fast: bool, output: Path, keep: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def perform(slots: int, output: Path) -> dict[str, object]:
+def perform(slots: int, output: Path) -> dict[str, Any]:
     """Load, idle, wake; returns the result that is also written to result.json."""
     targets = {f.name: f.target(stage.NAMESPACE, ingress_address()) for f in FUNCTIONS}
     watcher = Watcher(Session.connect(), stage.NAMESPACE)

@@ -8,6 +8,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from .summary import Run, percentile
 
@@ -28,7 +29,7 @@ def draw(run: Run, path: Path) -> None:
             "requests/s (mean over 5 s)",
             "time quota of each pod, %",
             "ready pods",
-            "latency, ms (p95 over 5 s; dashed: SLO)",
+            "p95 latency over 5 s, ms\n(dashed: SLO)",
         ),
         strict=True,
     ):
@@ -46,13 +47,13 @@ def _bins(run: Run) -> list[float]:
     return [5.0 * index for index in range(max(1, round(run.load_s / 5)))]
 
 
-def _load(axis: plt.Axes, run: Run, service: str, colour: str) -> None:
+def _load(axis: Axes, run: Run, service: str, colour: str) -> None:
     due = [outcome.due_s for outcome in run.outcomes if outcome.function == service]
     rates = [sum(1 for at in due if start <= at < start + 5) / 5 for start in _bins(run)]
     axis.step(_bins(run), rates, where="post", color=colour, label=service)
 
 
-def _quota(axis: plt.Axes, run: Run, service: str, colour: str) -> None:
+def _quota(axis: Axes, run: Run, service: str, colour: str) -> None:
     for index, pod in enumerate(run.timeline.pods(service)):
         states = [s for s in run.timeline.states if s.pod == pod]
         xs = [s.at_s for s in states]
@@ -60,12 +61,12 @@ def _quota(axis: plt.Axes, run: Run, service: str, colour: str) -> None:
         axis.step(xs, ys, where="post", color=colour, alpha=max(0.35, 1 - 0.25 * index), linewidth=1.4)
 
 
-def _pods(axis: plt.Axes, run: Run, service: str, colour: str) -> None:
+def _pods(axis: Axes, run: Run, service: str, colour: str) -> None:
     moments = sorted({0.0, *(s.at_s for s in run.timeline.states)})
     axis.step(moments, [run.timeline.ready_pods(at, service) for at in moments], where="post", color=colour)
 
 
-def _latency(axis: plt.Axes, run: Run, service: str, colour: str) -> None:
+def _latency(axis: Axes, run: Run, service: str, colour: str) -> None:
     xs, ys = [], []
     for start in _bins(run):
         values = [o.latency_s for o in run.outcomes if o.function == service and o.ok and start <= o.due_s < start + 5]

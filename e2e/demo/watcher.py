@@ -41,9 +41,7 @@ class Watcher:
 
     def pods_left(self, service: str) -> int:
         """Pods of a service that still exist."""
-        return sum(
-            1 for pod in self._pods.snapshot().values() if pod.metadata.labels.get(keys.SERVICE_LABEL) == service
-        )
+        return sum(1 for pod in self._pods.snapshot() if pod.metadata.labels.get(keys.SERVICE_LABEL) == service)
 
     def _seen(self, kind: EventKind, old: Pod | None, new: Pod | None) -> None:
         pod = new or old
