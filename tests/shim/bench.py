@@ -53,7 +53,7 @@ class Bench:
             "CUDA_MPS_PIPE_DIRECTORY": str(folder),
             "PATH": os.environ["PATH"],
         }
-        create = [DOUBLE / "emulated-gpu", "create", "--gpus", "1", "--log-entries", "65536", "--lanes", "client"]
+        create = [DOUBLE / "emulated-gpu", "create", "--gpus", "1", "--log-entries", "262144", "--lanes", "client"]
         subprocess.run(create, check=True, env=self.environment)
         self.log = KernelLog(0, folder / "emulated")
         self.page = SchedulePage.create(str(folder / "schedule.v1"), self.log.uuid)

@@ -20,7 +20,7 @@ struct batch {
     pthread_t thread; /* of a per-thread stream, which only that thread can name */
     struct context *context;
     CUevent start, end;
-    uint64_t estimate_ns, busy_until_ns, key;
+    uint64_t estimate_ns, used_ns, key;
     uint32_t launches;
     bool open, gaps;
 };
@@ -38,6 +38,8 @@ struct context {
 static struct batch streams[STREAMS];
 static struct batch closed[CLOSED];
 static unsigned first, count;
+static uint64_t busy_until_ns;    /* when all that was launched should be done, one launch after the other */
+static uint64_t charged_until_ns; /* of this process */
 static struct context contexts[CONTEXTS];
 
 static CUresult record(CUevent event, CUstream stream) {
@@ -111,9 +113,9 @@ static struct batch *batch_on(CUstream stream) {
     pthread_t thread = stream == CU_STREAM_PER_THREAD ? pthread_self() : 0;
     struct batch *oldest = &streams[0];
     for (unsigned i = 0; i < STREAMS; i++) {
-        if (streams[i].stream == stream && streams[i].thread == thread && (streams[i].open || streams[i].busy_until_ns))
+        if (streams[i].stream == stream && streams[i].thread == thread && streams[i].used_ns)
             return &streams[i];
-        if (streams[i].busy_until_ns < oldest->busy_until_ns) oldest = &streams[i];
+        if (streams[i].used_ns < oldest->used_ns) oldest = &streams[i];
     }
     if (oldest->open) charge_estimate(oldest);
     *oldest = (struct batch){.stream = stream, .thread = thread};
@@ -138,7 +140,7 @@ static void close_batch(struct batch *batch) {
 /* Counts a launch that is about to happen; true where the batch should be closed after it. */
 bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t now) {
     struct batch *batch = batch_on(stream);
-    bool probe = cost_probe_due(key), idle = now > batch->busy_until_ns + GAP_NS;
+    bool probe = cost_probe_due(key), idle = now > busy_until_ns + GAP_NS;
     if (batch->open && idle) {
         batch->open = false;
         charge_estimate(batch);
@@ -147,8 +149,8 @@ bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t 
         close_batch(batch);
     }
     if (!batch->open) {
-        struct batch fresh = {.stream = stream, .thread = batch->thread, .busy_until_ns = batch->busy_until_ns,
-                              .gaps = batch->gaps && idle, .open = true, .key = key, .context = context_now(now)};
+        struct batch fresh = {.stream = stream, .thread = batch->thread, .gaps = batch->gaps && idle, .open = true,
+                              .key = key, .context = context_now(now)};
         fresh.start = fresh.context ? take_event(fresh.context) : NULL;
         if (fresh.start && record(fresh.start, stream) != CUDA_SUCCESS) {
             give_event(fresh.context, fresh.start);
@@ -158,7 +160,8 @@ bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t 
     }
     batch->launches++;
     batch->estimate_ns += estimate_ns;
-    batch->busy_until_ns = (now > batch->busy_until_ns ? now : batch->busy_until_ns) + estimate_ns;
+    batch->used_ns = now;
+    busy_until_ns = (now > busy_until_ns ? now : busy_until_ns) + estimate_ns;
     uint64_t cap = gate_in_flight_cap_ns() / 4;
     return probe || batch->estimate_ns >= (cap < BATCH_NS ? cap : BATCH_NS) || batch->launches >= BATCH_LAUNCHES ||
            (batch->gaps && estimate_ns >= GAP_NS);
@@ -198,9 +201,12 @@ static void charge(struct batch *batch) {
     }
     uint64_t from = batch->context->base_ns + (uint64_t)(int64_t)((double)offset_ms * 1e6);
     uint64_t length = (uint64_t)((double)length_ms * 1e6);
-    if (batch->launches == 1 && batch->key) cost_learn(batch->key, length);
+    /* Where streams queue behind each other, only what is not of the ones before is this kernel. */
+    uint64_t begin = from > charged_until_ns ? from : charged_until_ns, end = from + length;
+    if (batch->launches == 1 && batch->key && end > begin) cost_learn(batch->key, end - begin);
+    if (end > charged_until_ns) charged_until_ns = end;
     settle(batch->estimate_ns);
-    gate_charge(from, from + length);
+    gate_charge(from, end);
     hasgpu_pages.process->measured_batches++;
     give_event(batch->context, batch->start);
     give_event(batch->context, batch->end);
@@ -216,15 +222,12 @@ void account_reap(void) {
         count--;
     }
     for (unsigned i = 0; i < STREAMS; i++)
-        if (!streams[i].open && streams[i].busy_until_ns) streams[i].busy_until_ns = 1; /* idle, and known */
+        if (streams[i].open) return;
+    busy_until_ns = 0; /* all that was launched has ended */
 }
 
 /* When the GPU is expected to be done with what this process launched. */
-uint64_t account_busy_until(uint64_t now) {
-    for (unsigned i = 0; i < STREAMS; i++)
-        if (streams[i].busy_until_ns > now) now = streams[i].busy_until_ns;
-    return now;
-}
+uint64_t account_busy_until(uint64_t now) { return busy_until_ns > now ? busy_until_ns : now; }
 
 /* Enough is launched: two batches at least, so that the GPU never waits for us. */
 bool account_backlogged(void) { return count >= 2 && hasgpu_pages.process->pending_ns >= gate_in_flight_cap_ns(); }
@@ -276,4 +279,5 @@ void account_forget(void) {
     for (unsigned i = 0; i < STREAMS; i++) streams[i] = (struct batch){0};
     for (unsigned i = 0; i < CONTEXTS; i++) contexts[i] = (struct context){0};
     first = count = 0;
+    busy_until_ns = charged_until_ns = 0;
 }

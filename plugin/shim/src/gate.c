@@ -24,6 +24,7 @@ static struct {
     uint64_t epoch, until_ns;
     int64_t room_ns;
 } lease;
+static uint64_t in_flight_cap_ns = MOST_IN_FLIGHT_NS;
 static uint64_t turn_start_ns;
 static int64_t turn_bonus_ns; /* debt above half a slot is not repaid in this turn */
 static uint64_t missing_since_ns;
@@ -101,13 +102,17 @@ static void refresh(uint64_t now) {
     hasgpu_pages.process->heartbeat_ns = now;
 }
 
-/* Half a slot at most, so that a wrong estimate costs the row mate no more than that. One who is alone in its row may
- * be further ahead: nobody waits for it, and a host that stalls for a while does not starve the GPU. */
-uint64_t gate_in_flight_cap_ns(void) {
+/* What may be in flight: little near the end of a slot, where a wrong estimate would cost the row mate, and more before
+ * it, so that a host that stalls for a while does not starve the GPU. */
+static uint64_t cap_at(uint64_t now) {
     if (!current.known || current.entry.slot_count == 0) return MOST_IN_FLIGHT_NS;
-    if (current.quota_ns >= current.period_ns) return current.window_ns / 4;
-    return at_most(MOST_IN_FLIGHT_NS, current.quota_ns / current.entry.slot_count / 2);
+    uint64_t least = at_most(MOST_IN_FLIGHT_NS, current.quota_ns / current.entry.slot_count / 2);
+    struct turn turn = slice_turn(&current, now);
+    uint64_t share = turn.start_ns <= now ? (turn.end_ns - now) / 4 : 0;
+    return share < least ? least : at_most(share, current.window_ns / 4);
 }
+
+uint64_t gate_in_flight_cap_ns(void) { return in_flight_cap_ns; }
 
 /* The pod is in no table (yet): wait for the agent, then do as the policy says. */
 static enum verdict without_slice(uint64_t now, uint64_t *wake_at) {
@@ -215,6 +220,7 @@ static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
         uint64_t wake_at = 0;
         int64_t room = 0;
         refresh(now);
+        in_flight_cap_ns = cap_at(now);
         account_reap();
         uint64_t *pending = &hasgpu_pages.process->pending_ns;
         if (account_backlogged()) {
