@@ -30,7 +30,13 @@ class Played:
     def __init__(self) -> None:
         self.now, self.ready = NOW, 1
         self.told: list[RevisionKey] = []
-        self.kpa = KpaClass(ready_pods=lambda key: self.ready, on_change=self.told.append, clock=lambda: self.now)
+        self.uptime = 0.0
+        self.kpa = KpaClass(
+            ready_pods=lambda key: self.ready,
+            on_change=self.told.append,
+            clock=lambda: self.now,
+            monotonic=lambda: self.uptime,
+        )
 
     def wanted(self, spec: DeciderSpec = SPEC) -> Wanted:
         return self.kpa.wanted(PA, spec, self.now)
@@ -45,7 +51,8 @@ class Played:
 
     def pass_s(self, seconds: float) -> float | None:
         self.now += seconds
-        return self.kpa.tick_due(self.now)
+        self.uptime += seconds
+        return self.kpa.tick_due(self.uptime)
 
 
 def test_before_the_first_tick_nothing_is_wanted_and_the_initial_scale_stands_in_for_burst() -> None:
@@ -144,13 +151,22 @@ def test_a_revision_that_came_back_has_one_ticker_and_starts_anew() -> None:
     played.wanted()
     played.kpa.collect(KEY, METRIC, "linear")
     played.kpa.forget(KEY)
-    played.now += 1
+    played.pass_s(1)
     played.wanted()
     played.load(140)
     assert played.pass_s(1) == 1.0
     assert played.wanted().pods == -1
     assert played.pass_s(1) == 2.0
     assert played.wanted().pods == 2
+
+
+def test_ticks_go_on_when_the_wall_clock_is_set_back() -> None:
+    played = Played()
+    played.wanted()
+    played.kpa.collect(KEY, UNSCRAPED, "linear")
+    played.now -= 3600
+    assert played.pass_s(2) == 2.0
+    assert played.wanted().pods == 0
 
 
 def test_a_stopped_collection_is_no_data() -> None:

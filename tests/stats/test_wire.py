@@ -42,6 +42,7 @@ def frame(*stats: bytes | None, namespace: bytes = b"ns", name: bytes = b"hello-
 
 def test_a_frame_of_an_activator_is_read() -> None:
     sent = _bytes(1, b"activator-1") + _double(2, 1.5) + _double(4, 3.0)
+    assert decode_frame(frame(sent), 7.5)[0].timestamp_s == 7.5
     (got,) = decode_frame(frame(sent))
     assert (got.key, got.pod_name, got.timestamp_s) == (KEY, "activator-1", 0)
     assert (got.average_concurrent_requests, got.request_count, got.proxied_request_count) == (1.5, 3.0, 0.0)

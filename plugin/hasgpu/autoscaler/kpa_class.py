@@ -54,10 +54,13 @@ class KpaClass:
         ready_pods: Callable[[RevisionKey], int],
         on_change: Callable[[RevisionKey], None],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ready_pods = ready_pods
         self._on_change = on_change
+        # Load is told in wall time; ticks must go on when that clock is set back.
         self._clock = clock
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._deciders: dict[RevisionKey, _Decider] = {}
         self._collections: dict[RevisionKey, Collection] = {}
@@ -76,7 +79,7 @@ class KpaClass:
                 initial = Wanted(pods=-1, excess_burst_capacity=_initial_burst(spec))
                 decider = self._deciders[key] = _Decider(spec, scaler, initial, labels=pa.metadata.labels)
                 self._sequence += 1
-                heapq.heappush(self._ticks, (now + TICK_S, self._sequence, key, decider))
+                heapq.heappush(self._ticks, (self._monotonic() + TICK_S, self._sequence, key, decider))
                 self._added.set()
             decider.spec = spec
             return decider.wanted
@@ -134,31 +137,31 @@ class KpaClass:
         """Ticks until ``stop``; the body of a thread of its own."""
         while not self._stopping.is_set():
             self._added.clear()
-            self._added.wait(self.tick_due(self._clock()))
+            self._added.wait(self.tick_due(self._monotonic()))
 
     def stop(self) -> None:
         """Ends ``run``."""
         self._stopping.set()
         self._added.set()
 
-    def tick_due(self, now: float) -> float | None:
-        """Tick every revision that is due; seconds until the next one is."""
+    def tick_due(self, at: float) -> float | None:
+        """Tick every revision that is due at the monotonic time ``at``; seconds until the next one is."""
         while True:
             with self._lock:
                 if not self._ticks:
                     return None
                 due, sequence, key, decider = self._ticks[0]
-                if due > now:
-                    return due - now
+                if due > at:
+                    return due - at
                 # A ticker that fell behind skips ticks instead of catching up on them.
-                following = max(due + TICK_S, now)
+                following = max(due + TICK_S, at)
                 live = self._deciders.get(key) is decider
                 if live:
                     heapq.heapreplace(self._ticks, (following, sequence, key, decider))
                 else:
                     heapq.heappop(self._ticks)
             if live:
-                self.tick(key, now)
+                self.tick(key, self._clock())
 
     def results(self) -> list[tuple[RevisionKey, dict[str, str], DeciderSpec, ScaleResult]]:
         """The last evaluation of each revision, for /metrics."""

@@ -242,9 +242,12 @@ class Process:
 
     async def _listen(self) -> None:
         accept = {KPA_CLASS: self._kpa.on_stats, HAS_CLASS: self._gpu_loop.on_stats}
-        self._router = StatRouter(self._leadership, self._class_of, accept, self._clock)
+        self._router = StatRouter(self._leadership, self._class_of, accept)
         self._server = StatServer(
-            self._router.route, owns_bucket=self._leadership.holds, is_ready=lambda: self._world.synced
+            self._router.route,
+            owns_bucket=self._leadership.holds,
+            is_ready=lambda: self._world.synced,
+            clock=self._clock,
         )
         await self._server.start(self._identity.host, self._identity.port)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -38,8 +39,10 @@ class StatServer:
         *,
         owns_bucket: Callable[[str], bool],
         is_ready: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._on_messages = on_messages
+        self._clock = clock
         self._owns_bucket = owns_bucket
         self._is_ready = is_ready
         self._server: Server | None = None
@@ -92,7 +95,7 @@ class StatServer:
                     self._refuse(connection, f"a text frame of {len(frame)} characters")
                     continue
                 try:
-                    messages = decode_frame(frame)
+                    messages = decode_frame(frame, self._clock())
                 except WireError as error:
                     self._refuse(connection, str(error))
                     continue

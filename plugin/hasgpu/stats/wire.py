@@ -17,14 +17,17 @@ class WireError(ValueError):
     """Bytes that are no stat message."""
 
 
-def decode_frame(frame: bytes) -> list[StatMessage]:
-    """The messages of one websocket frame; those without a stat, a key or with a number that is none are skipped."""
+def decode_frame(frame: bytes, received_at_s: float = 0.0) -> list[StatMessage]:
+    """The messages of one websocket frame; those without a stat, a key or with a number that is none are skipped.
+
+    A message that bears no time gets ``received_at_s``.
+    """
     try:
         wire = WireStatMessages.FromString(frame)
     except DecodeError as error:
         raise WireError(f"not a WireStatMessages frame of {len(frame)} bytes: {error}") from error
     return [
-        _message(RevisionKey(each.namespace, each.name), each.stat)
+        _message(RevisionKey(each.namespace, each.name), each.stat, received_at_s)
         for each in wire.messages
         if each.HasField("stat") and each.namespace and each.name and _finite(each.stat)
     ]
@@ -53,10 +56,10 @@ def decode_stat(key: RevisionKey, body: bytes) -> StatMessage:
         raise WireError(f"not a Stat of {len(body)} bytes: {error}") from error
     if not _finite(stat):
         raise WireError(f"a Stat of pod {stat.pod_name!r} with a number that is none")
-    return _message(key, stat)
+    return _message(key, stat, 0.0)
 
 
-def _message(key: RevisionKey, stat: Stat) -> StatMessage:
+def _message(key: RevisionKey, stat: Stat, received_at_s: float) -> StatMessage:
     return StatMessage(
         key=key,
         pod_name=stat.pod_name,
@@ -65,7 +68,7 @@ def _message(key: RevisionKey, stat: Stat) -> StatMessage:
         request_count=stat.request_count,
         proxied_request_count=stat.proxied_request_count,
         process_uptime_s=stat.process_uptime,
-        timestamp_s=float(stat.timestamp),
+        timestamp_s=float(stat.timestamp) or received_at_s,
     )
 
 
