@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hasgpu.cluster.metadata import Metadata
 from hasgpu.cluster.objects import Pod, PodStatus
+from hasgpu.device import page_layout
 from hasgpu.device.pages import PodPage, SchedulePage
 from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.ledger import slice_annotations
@@ -229,3 +230,16 @@ def test_counters_of_a_hostile_page_never_fall(node: Node) -> None:
     page.unlink()
     page.symlink_to("/etc/passwd")
     assert node.slices.report().pods[0].busy_ns == 0
+
+
+def test_a_fault_is_marked_on_the_page_and_taken_back(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+
+    def marked() -> bytes:
+        offset, size = page_layout.SCHEDULE_FAULT
+        return node.folders.gpu(GPU).schedule_page.read_bytes()[offset : offset + size]
+
+    node.slices.mark_fault(GPU, fault=True)
+    assert marked() == b"\1\0\0\0"
+    node.slices.mark_fault(GPU, fault=False)
+    assert marked() == b"\0\0\0\0"

@@ -30,7 +30,7 @@ from .csi import CsiDriver
 from .exposition import Known, to_text
 from .folders import Folders
 from .gpu_objects import WITHIN_LEDGER, GpuObject, Shares, disown, ledger_finding
-from .health import Health
+from .health import Health, in_fault
 from .meter import Meter
 from .options import Options
 from .processes import pods_with_processes
@@ -169,6 +169,7 @@ class Agent:
         for device in self._devices:
             findings, usage = self._health.check(device)
             objected = [each for each in self._objected if each.gpu_uuid == device.uuid]
+            self._slices.mark_fault(device.uuid, in_fault(findings))
             findings[WITHIN_LEDGER] = ledger_finding(objected)
             if usage is not None:
                 self._usages[device.uuid] = usage

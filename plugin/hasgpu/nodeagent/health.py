@@ -18,6 +18,11 @@ log = logging.getLogger(__name__)
 _EVENT_TIMEOUT_MS = 1000
 
 
+def in_fault(findings: Mapping[str, Finding]) -> bool:
+    """True where what runs on the GPU now is broken, not only where nothing new should come."""
+    return any(finding.reason in ("Fault", "GpuLost") for finding in findings.values())
+
+
 class Health:
     """Asks on ``check`` and listens for faults in a thread of its own."""
 

@@ -100,6 +100,10 @@ class Slices:
             self._changed.notify_all()
             return tuple(objections)
 
+    def mark_fault(self, uuid: str, fault: bool) -> None:
+        """Tells the sidecars that their GPU or its MPS server is in FAULT, or well again."""
+        self._pages[uuid].mark_fault(int(fault))
+
     def wait_live(self, uid: str, timeout_s: float) -> Standing:
         """The pod's standing once it is live or refused, or what it is when the time is over."""
         with self._changed:
