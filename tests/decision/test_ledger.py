@@ -32,7 +32,8 @@ from tests.decision.world import GIB, OTHER, gpu, pod, table, wish
             pod(quota=70, terminating=True), pod("new", quota=40), "row-full", id="a pod that leaves still counts"
         ),
         pytest.param(pod(sm=80), pod("new", row=1, sm=25), "sm-full", id="a new row needs SMs of its own"),
-        pytest.param(pod(sm=20), pod("new", sm=30), "row-too-narrow", id="a row is as wide as its widest pod"),
+        pytest.param(pod(sm=20), pod("new", sm=30), "row-of-other-width", id="a wider pod does not fit a row"),
+        pytest.param(pod(sm=20), pod("new", sm=10), "row-of-other-width", id="nor does a narrower one"),
     ],
 )
 def test_a_new_pod_gets_only_what_is_free(held: Placement, wanted: Placement, fact: str | None) -> None:

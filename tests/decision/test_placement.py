@@ -60,6 +60,22 @@ def test_without_a_profile_the_upper_bound_of_a_large_share_is_given() -> None:
     assert (found.slice.sm_partition.percent, found.slice.time_quota.percent) == (50, 80)
 
 
+def test_without_a_profile_an_empty_row_is_better_than_the_rest_of_a_full_one() -> None:
+    ledger = Ledger([gpu(), gpu("gpu-b")], [pod(revision=OTHER, sm=50, quota=95)])
+    found = slice_of(ledger, wish(tables={}))
+    assert (found.slice.row, found.slice.time_quota.percent) == (1, 100)
+
+
+def test_without_a_profile_fewer_sms_are_taken_where_there_are_no_more() -> None:
+    found = slice_of(Ledger([gpu()], [pod(revision=OTHER, sm=70, quota=100)]), wish(tables={}))
+    assert (found.slice.sm_partition.percent, found.slice.time_quota.percent) == (30, 100)
+
+
+def test_a_narrower_pod_does_not_join_a_wider_row() -> None:
+    found = chosen(Ledger([gpu()], [pod(revision=OTHER, sm=100, quota=5)]), wish(sm_partition=SmPartition(60)))
+    assert isinstance(found, NoRoom)
+
+
 @pytest.mark.parametrize(
     ("gpus", "held", "asked", "fact"),
     [

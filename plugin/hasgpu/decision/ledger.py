@@ -19,7 +19,7 @@ from hasgpu.model.units import TimeQuota
 
 @dataclass(slots=True)
 class Row:
-    """One SM lane of a GPU: as wide as its widest pod, gone with its last."""
+    """One SM lane of a GPU: all its pods have its width; it is gone with its last."""
 
     number: int
     pods: dict[PodKey, Placement] = field(default_factory=dict)
@@ -114,8 +114,8 @@ class Ledger:
         if row is None:
             if wanted.sm_partition.percent > books.free_sm_percent:
                 return reason("sm-full", gpu=wanted.gpu_uuid, free_percent=books.free_sm_percent)
-        elif wanted.sm_partition.percent > row.sm_percent:
-            return reason("row-too-narrow", gpu=wanted.gpu_uuid, row=wanted.row, sm_percent=row.sm_percent)
+        elif wanted.sm_partition.percent != row.sm_percent:
+            return reason("row-of-other-width", gpu=wanted.gpu_uuid, row=wanted.row, sm_percent=row.sm_percent)
         if wanted.time_quota.percent > (row.free_percent if row is not None else 100):
             return reason("row-full", gpu=wanted.gpu_uuid, row=wanted.row, free_percent=row.free_percent if row else 0)
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.decision import Reason, reason
@@ -59,13 +60,13 @@ class _Candidate:
     chosen: Chosen
     cost: float
     roomy: bool
-    idle_sm_percent: int
+    opens_row: bool
     free_sm_percent: int
 
-    def score(self, cheapest: float) -> tuple[bool, bool, float, int, int]:
+    def score(self, cheapest: float) -> tuple[bool, bool, float, bool, int]:
         """Less is better."""
         worth_its_room = self.roomy and self.cost <= PREMIUM * cheapest
-        return (not self.chosen.covers, not worth_its_room, self.cost, self.idle_sm_percent, self.free_sm_percent)
+        return (not self.chosen.covers, not worth_its_room, self.cost, self.opens_row, self.free_sm_percent)
 
 
 def choose_slice(
@@ -112,64 +113,62 @@ def _candidates(
     books: GpuBooks, wish: SliceWish, requests_per_s: float, headroom: float, unprofiled_sm_percent: int
 ) -> Iterator[_Candidate]:
     table = wish.tables.get(books.gpu.product)
-    for row_number, sm, free_percent, spare in _lanes(books, wish, table, unprofiled_sm_percent):
+    for row_number, sm, free_percent in _lanes(books, wish, table, unprofiled_sm_percent):
         high = min(wish.quota.high.percent, free_percent)
         if high < max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT):
             continue
-        quota, rate, roomy = _quota_for(table, sm, wish.quota.low.percent, high, requests_per_s, headroom)
-        covers = table is None or rate >= requests_per_s
-        entry = GpuSlice(
-            gpu_uuid=books.gpu.uuid,
-            row=row_number,
-            sm_partition=SmPartition(sm),
-            time_quota=TimeQuota(quota),
-            memory_bytes=wish.memory_bytes,
-            generation=1,
-        )
+        opens, spare = row_number not in books.rows, books.free_sm_percent
+        if table is None:
+            # Nothing is known: all the time there is, and SMs near the share for such pods.
+            cost = 100.0 - high + abs(sm - unprofiled_sm_percent) * (0.01 if sm > unprofiled_sm_percent else 1.0)
+            chosen = Chosen(slice=_slice(books, wish, row_number, sm, high), requests_per_s=0.0, covers=True)
+            yield _Candidate(chosen=chosen, cost=cost, roomy=True, opens_row=opens, free_sm_percent=spare)
+            continue
+        least = table.least_quota(sm, requests_per_s, max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT), high)
+        quota = high if least is None else least
+        rate = table.rate(sm, quota)
+        covers = rate >= requests_per_s
         yield _Candidate(
-            chosen=Chosen(slice=entry, requests_per_s=rate, covers=covers),
+            chosen=Chosen(slice=_slice(books, wish, row_number, sm, quota), requests_per_s=rate, covers=covers),
             cost=sm * quota / (1.0 if covers else max(rate, 1e-9)),
-            roomy=roomy,
-            idle_sm_percent=spare,
-            free_sm_percent=books.free_sm_percent,
+            roomy=table.rate(sm, high) >= headroom * requests_per_s,
+            opens_row=opens,
+            free_sm_percent=spare,
         )
 
 
-def _quota_for(
-    table: CapacityTable | None, sm: int, low: int, high: int, requests_per_s: float, headroom: float
-) -> tuple[int, float, bool]:
-    """Quota, its rate, and whether the lane has room to grow. Without a table: all of it, since nothing is known."""
-    if table is None:
-        return high, 0.0, True
-    least = table.least_quota(sm, requests_per_s, max(low, MIN_TIME_QUOTA_PERCENT), high)
-    quota = high if least is None else least
-    return quota, table.rate(sm, quota), table.rate(sm, high) >= headroom * requests_per_s
+def _slice(books: GpuBooks, wish: SliceWish, row: int, sm_percent: int, quota_percent: int) -> GpuSlice:
+    return GpuSlice(
+        gpu_uuid=books.gpu.uuid,
+        row=row,
+        sm_partition=SmPartition(sm_percent),
+        time_quota=TimeQuota(quota_percent),
+        memory_bytes=wish.memory_bytes,
+        generation=1,
+    )
 
 
 def _lanes(
     books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """(row, SM percent, free time, SMs of the row left idle) of every row that exists or could."""
+) -> Iterator[tuple[int, int, int]]:
+    """(row, SM percent, free time) of every row that exists or could. A pod joins a row only of its own width."""
     widths = _widths(books, wish, table, unprofiled_sm_percent)
     for row in books.rows.values():
-        fitting = [sm for sm in widths if sm <= row.sm_percent]
-        # An explicit or narrow share may live in a wider row; a pod that may choose takes the whole width.
-        if wish.sm_partition is None and table is not None:
-            yield row.number, row.sm_percent, row.free_percent, 0
-        elif fitting:
-            yield row.number, fitting[-1], row.free_percent, row.sm_percent - fitting[-1]
+        if wish.sm_partition is None or row.sm_percent in widths:
+            yield row.number, row.sm_percent, row.free_percent
     for sm in widths:
         if sm <= books.free_sm_percent:
-            yield books.new_row, sm, 100, 0
+            yield books.new_row, sm, 100
 
 
 def _widths(
     books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
 ) -> tuple[int, ...]:
-    """SM shares worth trying, rising, each one that the GPU can really give."""
+    """SM shares worth trying, each one that the GPU can really give."""
     if wish.sm_partition is not None:
         return (books.gpu.rounded_up(wish.sm_partition).percent,)
     if table is not None:
         return tuple(sorted({books.gpu.rounded_up(SmPartition(sm)).percent for sm in table.sm_percents}))
-    room = max([books.free_sm_percent, *(row.sm_percent for row in books.rows.values() if row.free_percent)])
-    return (books.gpu.rounded_up(SmPartition(max(1, min(unprofiled_sm_percent, room)))).percent,)
+    most = min(books.free_sm_percent, books.gpu.rounded_up(SmPartition(unprofiled_sm_percent)).percent)
+    shares = (books.gpu.rounded_up(SmPartition(sm)).percent for sm in range(most, 0, -1))
+    return tuple(islice((share for share in shares if share <= most), 1))

@@ -68,7 +68,7 @@ def _cheapest(ledger: Ledger, wish: SliceWish, policy: Policy) -> object:
 def _rows(ledger: Ledger, wish: SliceWish) -> Iterable[tuple[GpuBooks, Row]]:
     for books in ledger.gpus():
         for row in books.rows.values():
-            if wish.sm_partition is None or books.gpu.rounded_up(wish.sm_partition).percent <= row.sm_percent:
+            if wish.sm_partition is None or books.gpu.rounded_up(wish.sm_partition).percent == row.sm_percent:
                 yield books, row
 
 
