@@ -64,6 +64,8 @@ _POLICIES = (
     "hasgpu",
     "kpa-whole",
     "kpa-static",
+    "clairvoyant-5s",
+    "rate-5s",
 )
 
 

@@ -83,6 +83,13 @@ def noise_of(setup: Setup, name: str, count: int) -> Floats:
     return drawn
 
 
+def drawn_requests(setup: Setup, spec: FunctionSpec) -> Requests:
+    """A function's requests with the luck of the run's seed."""
+    arrivals = setup.workload.arrivals[spec.name]
+    toss = generator(setup.seed, spec.name, "balancer").random((2, len(arrivals)))
+    return Requests(arrivals, noise_of(setup, spec.name, len(arrivals)), toss[0], toss[1])
+
+
 class _Run:
     def __init__(self, setup: Setup, policy: Policy) -> None:
         self._setup, self._policy = setup, policy
@@ -128,9 +135,7 @@ class _Run:
         return now >= self._end_s or all(each.requests.all_done(each.balancer.arrived, now) for each in self._functions)
 
     def _deployed(self, spec: FunctionSpec) -> Deployed:
-        arrivals = self._setup.workload.arrivals[spec.name]
-        toss = generator(self._setup.seed, spec.name, "balancer").random((2, len(arrivals)))
-        requests = Requests(arrivals, noise_of(self._setup, spec.name, len(arrivals)), toss[0], toss[1])
+        requests = drawn_requests(self._setup, spec)
         horizon_s = self._setup.workload.horizon_s
         return Deployed(spec, requests, Balancer(requests), Account(horizon_s), Account(horizon_s))
 

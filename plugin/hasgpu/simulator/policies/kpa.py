@@ -100,7 +100,8 @@ class Kpa:
             self._grow(cluster, function, wanted - len(pods))
             return
         # A ReplicaSet removes pods that are not ready first, then the youngest.
-        order = sorted(pods[::-1], key=lambda pod: pod.ready)
+        youngest_first = pods[::-1]
+        order = sorted(youngest_first, key=lambda pod: pod.ready)
         for pod in order[: len(pods) - wanted]:
             cluster.remove(pod)
 

@@ -11,6 +11,7 @@ from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.policy import Policy
 from hasgpu.simulator.run import Setup
 
+from .five_seconds import FiveSeconds
 from .hasgpu import Hasgpu
 from .kpa import Kpa, Shape
 
@@ -72,6 +73,8 @@ POLICIES: Mapping[str, Callable[[Setup, Tuning], Policy]] = {
     "hasgpu": _hasgpu,
     "kpa-whole": _kpa_whole,
     "kpa-static": _kpa_static,
+    "clairvoyant-5s": lambda setup, _: FiveSeconds(setup, knows_arrivals=True),
+    "rate-5s": lambda setup, _: FiveSeconds(setup, knows_arrivals=False),
 }
 
 

@@ -1,0 +1,141 @@
+"""The files of a simulation: what they may say, and that an error names file and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hasgpu.cli.__main__ import cli
+from hasgpu.simulator.functions_file import read_functions
+from hasgpu.simulator.located import InputError
+from hasgpu.simulator.policies.registry import POLICIES
+from hasgpu.simulator.workload import read_workload
+
+PROFILE = """\
+apiVersion: hasgpu.dev/v1alpha1
+kind: LatencyProfile
+metadata: {name: m}
+spec:
+  model: m
+  memory: 1Gi
+  measurements:
+  - gpuProduct: V100
+    gate: launch
+    cells:
+    - {batch: 1, sm: 10, quota: 100, latencyMs: 20}
+    - {batch: 1, sm: 100, quota: 100, latencyMs: 10}
+    - {batch: 1, sm: 100, quota: 50, latencyMs: 20}
+"""
+FUNCTION = "functions:\n- name: f\n  profile: m.yaml\n  slo-latency: 100ms\n"
+
+
+def files(folder: Path, functions: str = FUNCTION, workload: str = "function,arrival_s\nf,0.5\nf,1.5\n") -> Path:
+    (folder / "m.yaml").write_text(PROFILE)
+    (folder / "t.csv").write_text("batch,sm,quota,latency_ms\n1,10,100,21\n1,100,100,11\n1,100,50,22\n")
+    (folder / "F.yaml").write_text(functions)
+    (folder / "W.csv").write_text(workload)
+    return folder
+
+
+def test_a_function_has_its_defaults(tmp_path: Path) -> None:
+    (read,) = read_functions(files(tmp_path) / "F.yaml")
+    assert (read.name, read.startup_s, read.overhead_s, read.min_scale, read.max_scale) == ("f", 8.0, 0.0, 0, 0)
+    assert read.slo_base_s == pytest.approx(0.010)
+    assert read.memory_bytes == 1 << 30
+    assert read.truth.work_s(1, 100) == pytest.approx(0.010)
+
+
+def test_the_truth_is_another_file_than_what_is_believed(tmp_path: Path) -> None:
+    (read,) = read_functions(files(tmp_path, FUNCTION + "  truth: t.csv\n  overhead: 70ms\n") / "F.yaml")
+    assert read.truth.work_s(1, 100) == pytest.approx(0.011)
+    assert read.truth.launch_s(1, 100, 50) == pytest.approx(0.022)
+    assert read.slo_base_s == pytest.approx(0.081)
+
+
+@pytest.mark.parametrize(
+    ("functions", "line", "says"),
+    [
+        pytest.param(FUNCTION + "  colour: red\n", 5, "unknown key 'colour'", id="an unknown key"),
+        pytest.param(FUNCTION + "other: 1\n", 5, "unknown key 'other'", id="an unknown key at the top"),
+        pytest.param("functions: []\n", 1, "at least one", id="no function"),
+        pytest.param(FUNCTION.replace("100ms", "fast"), 4, "slo-latency='fast'", id="a bad annotation value"),
+        pytest.param(FUNCTION.replace("m.yaml", "x.yaml"), 3, "can't be read", id="a missing profile"),
+        pytest.param(FUNCTION + "  startup: soon\n", 5, "startup='soon'", id="a bad duration"),
+        pytest.param(FUNCTION + "  min-scale: -1\n", 5, "min-scale='-1'", id="a negative scale"),
+        pytest.param(FUNCTION + "- name: f\n  profile: m.yaml\n  slo-latency: 1s\n", 5, "twice", id="a name twice"),
+        pytest.param("functions:\n- name: f\n  profile: m.yaml\n", 2, "slo-latency is required", id="no SLO"),
+        pytest.param("functions: [\n", 2, "not YAML", id="no YAML"),
+    ],
+)
+def test_a_bad_functions_file_is_refused_with_its_line(tmp_path: Path, functions: str, line: int, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_functions(files(tmp_path, functions) / "F.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'F.yaml'}:{line}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("workload", "line", "says"),
+    [
+        pytest.param("function,when\n", 1, "columns must be", id="other columns"),
+        pytest.param("function,arrival_s\nf,0.5\ng,1\n", 3, "'g' is not in", id="an unknown function"),
+        pytest.param("function,arrival_s\nf,soon\n", 2, "arrival_s must be", id="no number"),
+        pytest.param("function,arrival_s\nf,-1\n", 2, "arrival_s must be", id="before the start"),
+        pytest.param("function,second,requests\nf,0,1.5\n", 2, "requests must be a whole", id="half a request"),
+        pytest.param("function,second,requests\nf,0\n", 2, "3 columns", id="a column missing"),
+    ],
+)
+def test_a_bad_workload_is_refused_with_its_line(tmp_path: Path, workload: str, line: int, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_workload(files(tmp_path, workload=workload) / "W.csv", ["f"], 0)
+    assert str(caught.value).startswith(f"{tmp_path / 'W.csv'}:{line}: ")
+    assert says in str(caught.value)
+
+
+def test_counts_become_arrivals_within_their_seconds(tmp_path: Path) -> None:
+    read = read_workload(files(tmp_path, workload="function,second,requests\nf,3,100\nf,7,2\n") / "W.csv", ["f"], 0)
+    arrivals = read.arrivals["f"]
+    assert ((arrivals >= 3.0) & (arrivals < 4.0)).sum() == 100
+    assert ((arrivals >= 7.0) & (arrivals < 8.0)).sum() == 2
+    assert read.horizon_s == 8.0
+
+
+def simulated(folder: Path, *more: str) -> tuple[int, str]:
+    order = ["simulate", "--workload", f"{folder}/W.csv", "--functions", f"{folder}/F.yaml", "--gpus", "2"]
+    done = CliRunner().invoke(cli, [*order, "--output", f"{folder}/out", *more])
+    return done.exit_code, done.output
+
+
+def test_the_verb_writes_what_the_contract_says_and_the_same_bytes_again(tmp_path: Path) -> None:
+    files(tmp_path, workload="function,second,requests\n" + "".join(f"f,{n},20\n" for n in range(10)))
+    written = []
+    for _ in range(2):
+        code, said = simulated(tmp_path, "--seed", "3")
+        assert code == 0, said
+        written.append({file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()})
+    assert written[0] == written[1]
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    for figures in (result, result["functions"]["f"]):
+        assert figures["requests"] == 200
+        assert figures["failed"] == 0
+        assert set(figures["latency_ms"]) == {"p50", "p95", "p99", "max"}
+        assert set(figures["violations"]) == {"1.5", "2", "3", "5", "slo"}
+        assert set(figures["gpu_seconds"]) == {"allocated", "busy"}
+        assert set(figures["changes"]) == {"vertical", "out", "in"}
+        assert {"mean_gpus", "whole_gpus", "cold_starts"} <= set(figures)
+        assert (tmp_path / "out" / figures["decisions_file"]).exists()
+    assert (tmp_path / "out/run.png").stat().st_size > 1000
+
+
+def test_a_bad_file_is_one_line_for_the_person(tmp_path: Path) -> None:
+    code, said = simulated(files(tmp_path, FUNCTION + "  colour: red\n"))
+    assert code == 1
+    assert f"{tmp_path}/F.yaml:5: unknown key 'colour'" in said
+
+
+def test_the_help_offers_every_policy_and_documents_the_files() -> None:
+    said = CliRunner().invoke(cli, ["simulate", "--help"]).output
+    for word in (*POLICIES, "arrival_s", "second,requests", "slo-base", "truth", "result.json"):
+        assert word in said
