@@ -34,12 +34,21 @@ def receivers_up() -> None:
 
 def functions_up() -> None:
     """Both functions exist afresh, with their profiles, and are Ready."""
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout_s=180)
+    if _leaving():
+        kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=200s", timeout_s=210)
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    kubectl("--namespace", NAMESPACE, "delete", "ksvc", "--all")
+    kubectl("--namespace", NAMESPACE, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
     for profile in sorted((HERE / "profiles").glob("*.yaml")):
         kubectl("--namespace", NAMESPACE, "apply", "-f", str(profile))
     for function in FUNCTIONS:
         function.create(NAMESPACE)
+
+
+def _leaving() -> bool:
+    """True while the namespace of an earlier run is being deleted."""
+    phase = kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+    return phase == "Terminating"
 
 
 def cleared() -> None:

@@ -32,13 +32,17 @@ def namespace() -> Iterator[str]:
 
 
 def fresh_namespace(labels: dict[str, str] | None = None) -> Iterator[str]:
-    """Creates a namespace with labels and deletes it at the end, waiting until its pods are gone."""
+    """Creates a namespace with labels and deletes it at the end, waiting until its pods are gone.
+
+    The namespace itself may stay a while: its controller looks again after half the pods' grace period.
+    """
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
     try:
         yield name
     finally:
-        kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s", timeout_s=150)
+        kubectl("delete", "namespace", name, "--wait=false")
+        until(lambda: not pods(name), 90, f"the pods of {name} are gone")
 
 
 def until(check: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.2) -> Any:

@@ -94,7 +94,7 @@ def test_an_editor_cannot_make_or_widen_a_slice(namespace: str) -> None:
     )
     as_eve = ("--as=eve", "--namespace", namespace)
     with pytest.raises(CommandFailed, match=r"slice\.hasgpu\.dev"):
-        kubectl(*as_eve, "annotate", "pod", pod, "slice.hasgpu.dev/time-quota=100", "--overwrite")
+        kubectl(*as_eve, "annotate", "pod", pod, "slice.hasgpu.dev/time-quota=77", "--overwrite")
     with pytest.raises(CommandFailed, match=r"slice\.hasgpu\.dev"):
         kubectl(*as_eve, "annotate", "pod", pod, "slice.hasgpu.dev/gpu-")
 
