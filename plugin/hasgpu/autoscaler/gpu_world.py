@@ -40,6 +40,8 @@ class GpuWorld:
     """Pods held by our gate, most important and oldest first."""
     reports: Mapping[str, PodSliceReport]
     """By pod UID."""
+    acknowledged: tuple[float, ...] = ()
+    """When the quotas were written that agents have laid since the last look."""
 
     def ledger(self) -> Ledger:
         """Books of this instant."""
@@ -56,7 +58,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
     gpus = tuple(_gpus(around, heard, now))
     reports = {each.pod_uid: each for report, _ in heard.values() for each in report.pods}
     pods = {pod_key(pod): pod for pod in map(writes.newest, around.pods.snapshot())}
-    writes.forget_acknowledged(pods, reports)
+    acknowledged = writes.forget_acknowledged(pods, reports)
     fresh = {gpu.uuid for gpu in gpus if gpu.healthy}
     placements = [
         placement for pod in pods.values() if (placement := _placement(pod, reports, writes, fresh)) is not None
@@ -70,6 +72,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
         placements=tuple(placements),
         waiting=_waiting(pods.values()),
         reports=reports,
+        acknowledged=tuple(acknowledged),
     )
 
 

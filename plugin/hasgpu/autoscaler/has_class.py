@@ -7,6 +7,7 @@ pods that wait are placed first, then each revision is decided over one ledger, 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -103,6 +104,7 @@ class HasClass:
         """One pass."""
         if not self._leading or not self._synced():
             return
+        began = time.perf_counter()
         world = look(self._around, self._own_writes, now)
         ledger = world.ledger()
         ours = self._ours()
@@ -119,6 +121,7 @@ class HasClass:
         )
         self._allocator.run(one)
         self._decide_all(one, ours)
+        self._telling.passed(time.perf_counter() - began, [now - written for written in world.acknowledged])
         while self._scaled:
             key, before, after = self._scaled.popleft()
             if key in ours and key in self._records:

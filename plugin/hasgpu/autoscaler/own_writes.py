@@ -43,17 +43,15 @@ class OwnWrites:
         """The largest quota written and not acknowledged; -1 where all is."""
         return max((quota for _, quota, _ in self._quotas.get(uid, ())), default=-1)
 
-    def forget_acknowledged(
-        self, pods: Mapping[PodKey, Pod], reports: Mapping[str, PodSliceReport]
-    ) -> list[tuple[str, float]]:
-        """Drops what agents have laid; for each newly acknowledged pod its UID and when that was written."""
+    def forget_acknowledged(self, pods: Mapping[PodKey, Pod], reports: Mapping[str, PodSliceReport]) -> list[float]:
+        """Drops what agents have laid; when the last write of each newly acknowledged pod was made."""
         there = {pod.uid for pod in pods}
-        acknowledged: list[tuple[str, float]] = []
+        acknowledged: list[float] = []
         for uid, writes in list(self._quotas.items()):
             report = reports.get(uid)
             laid = report.generation if report is not None else -1
             left = [write for write in writes if write[0] > laid]
-            acknowledged += [(uid, write[2]) for write in writes[len(writes) - 1 :] if write[0] <= laid]
+            acknowledged += [write[2] for write in writes[-1:] if write[0] <= laid]
             if left and uid in there:
                 self._quotas[uid] = left
             else:

@@ -146,9 +146,11 @@ class Telling:
         self._metrics.set("hasgpu.revision.capacity", decision.capacity_requests_per_s or 0.0, of)
         self._metrics.set("hasgpu.revision.waiting_pods", waiting_pods, of)
 
-    def acknowledged(self, lag_s: float) -> None:
-        """An agent has laid what was written so long ago."""
-        self._metrics.record("hasgpu.actuation.lag", max(0.0, lag_s))
+    def passed(self, duration_s: float, lags_s: Sequence[float]) -> None:
+        """One pass of decisions is done; ``lags_s`` are ages of the writes that agents acknowledged before it."""
+        self._metrics.record("hasgpu.decision.duration", duration_s)
+        for lag_s in lags_s:
+            self._metrics.record("hasgpu.actuation.lag", max(0.0, lag_s))
 
     def _event(self, pa: PodAutoscaler, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         owner = pa.metadata.controller

@@ -75,9 +75,14 @@ def choose_slice(
     """The best slice for one more pod that should carry ``requests_per_s``."""
     candidates: list[_Candidate] = []
     obstacles: list[Reason] = []
+    alike: set[object] = set()
     for books in ledger.gpus():
         obstacle = _unusable(books, wish)
         if obstacle is None:
+            # GPUs that look the same offer the same: in a large cluster most do.
+            if (look := _look(books)) in alike:
+                continue
+            alike.add(look)
             before = len(candidates)
             candidates.extend(_candidates(books, wish, requests_per_s, headroom, unprofiled_sm_percent))
             obstacle = _full(books) if len(candidates) == before else None
@@ -102,6 +107,11 @@ def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:
     if wish.processes > books.free_clients:
         return reason("clients-full", gpu=gpu.uuid, free=books.free_clients)
     return None
+
+
+def _look(books: GpuBooks) -> object:
+    rows = tuple((row.number, row.sm_percent, row.free_percent) for row in books.rows.values())
+    return books.gpu.product, books.gpu.sm_count, books.gpu.sm_step, books.free_sm_percent, rows
 
 
 def _full(books: GpuBooks) -> Reason:
