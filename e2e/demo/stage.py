@@ -29,7 +29,10 @@ def receivers_up() -> None:
     kubectl("--namespace", KNATIVE, "patch", "configmap", "config-observability", "--type=merge", "-p", patch)
     sink = f"K_SINK=http://receivers.{RECEIVERS}.svc"
     kubectl("--namespace", KNATIVE, "set", "env", "deployment/autoscaler", sink)
+    # Tracing is read once, at a process's start; the autoscaler restarts for its new environment.
+    kubectl("--namespace", "hasgpu-system", "rollout", "restart", "deployment/hasgpu-webhook")
     kubectl("--namespace", KNATIVE, "rollout", "status", "deployment/autoscaler", "--timeout=120s")
+    kubectl("--namespace", "hasgpu-system", "rollout", "status", "deployment/hasgpu-webhook", "--timeout=120s")
 
 
 def functions_up() -> None:

@@ -114,8 +114,7 @@ class Allocator:
             "hasgpu.sm_partition_percent": found.sm_partition.percent,
             "hasgpu.time_quota_percent": found.time_quota.percent,
         }
-        admitted = pod.metadata.annotations.get(keys.SLICE_TRACEPARENT)
-        with self._tracing.span("place", parent=admitted, links=links, attributes=attributes) as span:
+        with self._tracing.span("place", parent=_admitted(pod), links=links, attributes=attributes) as span:
             if self._writer.place(pod, found, node, span.traceparent, one.now):
                 self._telling.placed(pod, found, one.now)
             else:
@@ -178,9 +177,8 @@ class Allocator:
         if before is not None and before[0] == facts and one.now - before[1] < REPEAT_S:
             return
         self._told[pod.metadata.uid] = (facts, one.now)
-        admitted = pod.metadata.annotations.get(keys.SLICE_TRACEPARENT)
         attributes = {"k8s.namespace.name": pod.metadata.namespace, "k8s.pod.name": pod.metadata.name}
-        with self._tracing.span("place", parent=admitted, attributes=attributes) as span:
+        with self._tracing.span("place", parent=_admitted(pod), attributes=attributes) as span:
             span.fail("; ".join(each.text for each in reasons))
         self._telling.waits(pod, revision, one.podautoscalers.get(revision), reasons, one.now)
 
@@ -210,6 +208,12 @@ class Allocator:
         self._avoid[place] = (one.now + AVOID_S * 2.0 ** min(times - 1, 5), times)
         facts = (reason("node-has-no-room", node=node.metadata.name, message=message),)
         self._telling.evicted(key, one.podautoscalers.get(revision), facts)
+
+
+def _admitted(pod: Pod) -> str | None:
+    """The context of the pod's admission, where it was recorded: an unrecorded parent would silence the span."""
+    context = pod.metadata.annotations.get(keys.SLICE_TRACEPARENT, "")
+    return context if context.endswith("-01") else None
 
 
 def _names(node: Node) -> tuple[str, str]:
