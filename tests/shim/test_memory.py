@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.shim.bench import Bench, entry
+from e2e.dataplane.bench import Bench, entry
 
 A = "00000000-0000-4000-8000-00000000000a"
 MIB = 1 << 20

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from pathlib import Path
 
-from tests.shim.bench import ROOT, SHIM, Bench, entry
+from e2e.dataplane.bench import ROOT, SHIM, Bench, entry
 
 A = "00000000-0000-4000-8000-00000000000a"
 ASK = """
@@ -110,7 +109,7 @@ def test_a_program_without_cuda_pays_nothing() -> None:
     assert run({"LD_PRELOAD": str(SHIM)}) - run({}) < 0.001
 
 
-def test_the_shim_needs_nothing_but_libc(client: Path) -> None:
+def test_the_shim_needs_nothing_but_libc(built: None) -> None:
     dynamic = subprocess.run(["readelf", "-d", SHIM], check=True, capture_output=True, text=True).stdout
     assert "[libcuda.so.1]" in dynamic
     assert [line.split("[")[1] for line in dynamic.splitlines() if "NEEDED" in line] == ["libc.so.6]"]

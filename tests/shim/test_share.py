@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.shim.bench import TOLERANCE, WINDOW_NS, Bench, entry
+from e2e.dataplane.bench import TOLERANCE, WINDOW_NS, Bench, entry
 
 A = "00000000-0000-4000-8000-00000000000a"
 B = "00000000-0000-4000-8000-00000000000b"

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from hasgpu.device import page_layout as at
 
-from tests.shim.bench import ROOT, Bench, entry
+from e2e.dataplane.bench import ROOT, Bench, entry
 
 A = "00000000-0000-4000-8000-00000000000a"
 SIDECAR = ROOT / "plugin" / "shim" / "build" / "hasgpu-mps-sidecar"

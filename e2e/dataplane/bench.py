@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hasgpu.decision.timetable import Claim, to_timetable
 from hasgpu.device.pages import PodPage, PodPageReport, SchedulePage, read_pod_page
+from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.schedule import GpuSchedule, RowPolicy, ScheduleEntry, Slot
+from hasgpu.model.units import SmPartition, TimeQuota
 
 from e2e.emulated_gpu.kernel_log import KernelLog
 
 ROOT = Path(__file__).parents[2]
 SHIM = ROOT / "plugin" / "shim" / "build" / "libcuda.so.1"
 DOUBLE = ROOT / "e2e" / "emulated_gpu" / "build"
+PROGRAMS = ROOT / "e2e" / "dataplane" / "build"
 WINDOW_NS = 40_000_000
 TOLERANCE = 0.03
 """Of less than a second of measuring on a busy machine; a benchmark measures 10 s."""
@@ -41,12 +47,18 @@ def entry(uid: str, start: int, end: int, generation: int = 1, memory_bytes: int
     )
 
 
-class Bench:
-    """One emulated GPU, its schedule page and the pods on it."""
+def build() -> None:
+    """Builds what the bench runs where it is not up to date."""
+    for folder in (ROOT / "plugin" / "shim", ROOT / "e2e" / "emulated_gpu", ROOT / "e2e" / "dataplane"):
+        subprocess.run(["make", "-s", "-C", folder], check=True, capture_output=True)
 
-    def __init__(self, folder: Path, client: Path) -> None:
-        self.folder = folder
-        self.client = client
+
+class Bench:
+    """One emulated GPU, its schedule page and the pods on it. Lives on tmpfs, as the pages do on a node."""
+
+    def __init__(self) -> None:
+        self.folder = folder = Path(tempfile.mkdtemp(prefix="hasgpu-bench-", dir="/dev/shm"))
+        self.client = PROGRAMS / "client"
         self.double = DOUBLE
         self.environment = {
             "HASGPU_EMULATED_DIR": str(folder / "emulated"),
@@ -87,7 +99,26 @@ class Bench:
         table = GpuSchedule(
             gpu_uuid=self.log.uuid, window_ns=WINDOW_NS, rows=((0, 100, policy),), entries=tuple(entries)
         )
-        return self.page.publish(table, valid_for_s=60, now_ns=time.monotonic_ns())
+        return self.page.publish(table, valid_for_s=600, now_ns=time.monotonic_ns())
+
+    def lay(self, quotas: dict[str, int], generation: int = 1, policy: RowPolicy = "slots", sm: int = 40) -> int:
+        """The table that the node agent makes of these quotas in one row; returns when it takes effect."""
+        claims = [
+            Claim(
+                pod_uid=uid,
+                slice=GpuSlice(
+                    gpu_uuid=self.log.uuid,
+                    row=0,
+                    sm_partition=SmPartition(sm),
+                    time_quota=TimeQuota(quota),
+                    memory_bytes=1 << 30,
+                    generation=generation,
+                ),
+            )
+            for uid, quota in quotas.items()
+        ]
+        table = to_timetable(self.log.uuid, WINDOW_NS, claims, None, policy).schedule
+        return self.page.publish(table, valid_for_s=600, now_ns=time.monotonic_ns())
 
     def check_share(self, uid: str, expected: float) -> None:
         """Never more than the quota; and the quota, as far as a busy machine lets the client run: best of three."""
@@ -162,3 +193,4 @@ class Bench:
             child.wait()
         self.page.close()
         self.log.close()
+        shutil.rmtree(self.folder)
