@@ -193,18 +193,23 @@ def _horizontal(
         return _first(view, ledger, policy, demand), state
     if not view.wish.tables or any(share.table is None for share in shares):
         return _Scale(max(expected, view.least, 1)), state
-    deficit = demand.later_requests_per_s - rate_at(shares, view.bounds.high.percent) - _rate_of_plans(view, ledger)
-    if deficit > 0.0:
+    wanted = demand.later_requests_per_s
+    if wanted > _carried(view, ledger, shares, more=0):
+        # Beside others a pod carries more: the new ones need to bring only the rest.
+        deficit = max(wanted - _carried(view, ledger, shares, more=1), 1e-3)
         return _out(view, ledger, policy, pods, deficit), replace(state, superfluous_since_s=None)
     return _in(view, state, policy, pods, max(held, demand.later_requests_per_s))
 
 
-def _rate_of_plans(view: RevisionView, ledger: Ledger) -> float:
-    rate = 0.0
+def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, more: int) -> float:
+    """Requests/s of all pods that are there or promised, at their upper bound, beside ``more`` others."""
+    high = view.bounds.high.percent
+    shared = len(shares) + len(view.plans) + more > 1
+    rate = rate_at(shares, high, more=len(view.plans) + more)
     for plan in view.plans:
         books = ledger.books(plan.gpu_uuid)
         table = view.wish.tables.get(books.gpu.product) if books is not None else None
-        rate += table.rate(plan.sm_partition.percent, view.bounds.high.percent) if table is not None else 0.0
+        rate += table.rate(plan.sm_partition.percent, high, shared=shared) if table is not None else 0.0
     return rate
 
 
@@ -222,7 +227,7 @@ def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -
 def _out(view: RevisionView, ledger: Ledger, policy: Policy, pods: _Pods, deficit: float) -> _Scale:
     """Pods that wait without a plan take the first new plans; only the rest are new pods."""
     most = pods.unplanned + (max(0, view.most - pods.expected) if view.most else MOST_AT_ONCE)
-    out = scale_out(ledger, view.key, view.wish, deficit, most, policy)
+    out = scale_out(ledger, view.key, view.wish, deficit, most, policy, siblings=len(pods.placed) + pods.planned)
     added = max(0, len(out.plans) - pods.unplanned)
     return _Scale(max(pods.expected + added, view.least), plans=out.plans, reasons=list(out.reasons))
 
@@ -240,7 +245,7 @@ def _in(
     if since is None or state.superfluous_of != pods.expected:
         since = now
     state = replace(state, superfluous_since_s=since, superfluous_of=pods.expected)
-    if now - since < policy.patience * policy.startup_s:
+    if now - since < max(policy.patience * policy.startup_s, policy.least_wait_s):
         return _Scale(pods.expected), state
     # Pods that are not ready leave first by Kubernetes' own order, and while there are such only they may.
     leaving = min(allowed, spare, pods.unready or 1)

@@ -33,6 +33,9 @@ class Policy:
     patience: float = 3.0
     """A pod not needed is kept for so many start-ups: about then keeping it has cost what bringing it back would."""
 
+    least_wait_s: float = 15.0
+    """But never for less: where pods start quickly, load comes back as quickly."""
+
     scale_in_load: float = 0.85
     """Fewer pods must carry the demand with this part of what they can."""
 
