@@ -23,13 +23,14 @@ works = st.floats(1e-4, 0.5)
 @pytest.mark.parametrize(
     ("percent", "windows"),
     [
-        pytest.param(100, 1, id="a whole row has one slot in every window"),
+        pytest.param(25, 0.5, id="25 percent of 40 ms are two slots of 5 ms"),
+        pytest.param(24, 1, id="24 percent of 40 ms is under 10 ms and stays one slot"),
         pytest.param(13, 1, id="13 percent of 40 ms is 5.2 ms and fits one window"),
         pytest.param(12, 2, id="12 percent of 40 ms is under 5 ms, so it takes every second window"),
         pytest.param(5, 3, id="5 percent is 2 ms of a window and 6 ms of three"),
     ],
 )
-def test_a_slot_is_never_shorter_than_five_milliseconds(percent: int, windows: int) -> None:
+def test_a_slot_is_never_shorter_than_five_milliseconds(percent: int, windows: float) -> None:
     assert period_s(percent / 100.0, WINDOW_S) == pytest.approx(windows * WINDOW_S)
 
 
@@ -37,9 +38,9 @@ def test_a_slot_is_never_shorter_than_five_milliseconds(percent: int, windows: i
     ("work_ms", "percent", "needed_ms"),
     [
         pytest.param(10, 50, 10, id="work that fits the first slot takes its own time"),
-        pytest.param(20, 50, 20, id="work that fills the slot exactly does not wait for another"),
-        pytest.param(21, 50, 41, id="one millisecond more waits for the next slot"),
-        pytest.param(70, 50, 130, id="three slots and a half of work"),
+        pytest.param(20, 50, 30, id="work that fills two slots exactly does not wait for a third"),
+        pytest.param(21, 50, 41, id="one millisecond more waits for the third slot"),
+        pytest.param(70, 50, 130, id="seven slots of work"),
         pytest.param(70, 100, 70, id="a whole row never waits"),
     ],
 )

@@ -32,15 +32,30 @@ class ScaleOut:
 
 
 def scale_out(
-    ledger: Ledger, revision: RevisionKey, wish: SliceWish, deficit_requests_per_s: float, most: int, policy: Policy
+    ledger: Ledger,
+    revision: RevisionKey,
+    wish: SliceWish,
+    deficit_requests_per_s: float,
+    most: int,
+    policy: Policy,
+    siblings: int = 0,
 ) -> ScaleOut:
-    """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once."""
+    """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once.
+
+    ``siblings``: pods that there are or that are promised already.
+    """
     plans: list[GpuSlice] = []
     facts: list[Reason] = []
     left = deficit_requests_per_s
     while left > 0.0 and len(plans) < min(most, MOST_AT_ONCE):
         chosen = choose_slice(
-            ledger, wish, left, headroom=policy.headroom, unprofiled_sm_percent=policy.unprofiled_sm_percent
+            ledger,
+            wish,
+            left,
+            headroom=policy.headroom,
+            unprofiled_sm_percent=policy.unprofiled_sm_percent,
+            siblings=siblings + len(plans),
+            most_pods=min(most, MOST_AT_ONCE) - len(plans),
         )
         if isinstance(chosen, NoRoom):
             facts.append(reason("no-room", uncovered_per_s=left))

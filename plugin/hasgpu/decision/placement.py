@@ -3,7 +3,8 @@
 Of all slices that fit, those that carry the wanted rate win over those that don't. Among them a slice whose quota
 alone could later carry ``headroom`` times the rate wins (vertical before horizontal), as long as it costs at most
 PREMIUM times the cheapest; then the least GPU cost, SM x quota; then what is left behind: a fuller row, a fuller GPU.
-If none carries the rate, several pods will be needed, and the cheapest per request wins.
+Where several pods may be made, the rate may be split: two narrow pods often cost less than one wide pod, and each
+of several carries more than a lone one. If nothing carries the rate, the cheapest per request wins.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds, SmPartition,
 from .ledger import GpuBooks, Ledger
 
 PREMIUM = 1.5
+SPLIT_MOST = 4
+SPLIT_PREMIUM = 1.1
+"""Each pod more must save so much: it takes memory, an MPS client and a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +73,38 @@ class _Candidate:
         return (not self.chosen.covers, not worth_its_room, self.cost, self.opens_row, self.free_sm_percent)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What the new pods should do."""
+
+    requests_per_s: float
+    headroom: float
+    unprofiled_sm_percent: int
+    siblings: int
+    most_pods: int
+
+
 def choose_slice(
-    ledger: Ledger, wish: SliceWish, requests_per_s: float, *, headroom: float, unprofiled_sm_percent: int
+    ledger: Ledger,
+    wish: SliceWish,
+    requests_per_s: float,
+    *,
+    headroom: float,
+    unprofiled_sm_percent: int,
+    siblings: int = 0,
+    most_pods: int = 1,
 ) -> Chosen | NoRoom:
-    """The best slice for one more pod that should carry ``requests_per_s``."""
+    """The best slice for one more pod, the first of at most ``most_pods`` that should carry ``requests_per_s``.
+
+    ``siblings``: pods of the revision that there are already.
+    """
+    task = _Task(
+        requests_per_s=requests_per_s,
+        headroom=headroom,
+        unprofiled_sm_percent=unprofiled_sm_percent,
+        siblings=siblings,
+        most_pods=most_pods,
+    )
     candidates: list[_Candidate] = []
     obstacles: list[Reason] = []
     alike: set[object] = set()
@@ -84,7 +116,7 @@ def choose_slice(
                 continue
             alike.add(look)
             before = len(candidates)
-            candidates.extend(_candidates(books, wish, requests_per_s, headroom, unprofiled_sm_percent))
+            candidates.extend(_candidates(books, wish, task))
             obstacle = _full(books) if len(candidates) == before else None
         if obstacle is not None:
             obstacles.append(obstacle)
@@ -119,32 +151,56 @@ def _full(books: GpuBooks) -> Reason:
     return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.free_sm_percent, row_room=rows or "none")
 
 
-def _candidates(
-    books: GpuBooks, wish: SliceWish, requests_per_s: float, headroom: float, unprofiled_sm_percent: int
-) -> Iterator[_Candidate]:
+def _candidates(books: GpuBooks, wish: SliceWish, task: _Task) -> Iterator[_Candidate]:
     table = wish.tables.get(books.gpu.product)
-    for row_number, sm, free_percent in _lanes(books, wish, table, unprofiled_sm_percent):
+    low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
+    for row_number, sm, free_percent in _lanes(books, wish, table, task.unprofiled_sm_percent):
         high = min(wish.quota.high.percent, free_percent)
-        if high < max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT):
+        if high < low:
             continue
         opens, spare = row_number not in books.rows, books.free_sm_percent
         if table is None:
             # Nothing is known: all the time there is, and SMs near the share for such pods.
-            cost = 100.0 - high + abs(sm - unprofiled_sm_percent) * (0.01 if sm > unprofiled_sm_percent else 1.0)
+            far = 0.01 if sm > task.unprofiled_sm_percent else 1.0
+            cost = 100.0 - high + abs(sm - task.unprofiled_sm_percent) * far
             chosen = Chosen(slice=_slice(books, wish, row_number, sm, high), requests_per_s=0.0, covers=True)
             yield _Candidate(chosen=chosen, cost=cost, roomy=True, opens_row=opens, free_sm_percent=spare)
             continue
-        least = table.least_quota(sm, requests_per_s, max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT), high)
-        quota = high if least is None else least
-        rate = table.rate(sm, quota)
-        covers = rate >= requests_per_s
+        part = _cheapest_part(table, sm, low, high, task)
+        rate = table.rate(sm, part.quota, shared=part.shared)
         yield _Candidate(
-            chosen=Chosen(slice=_slice(books, wish, row_number, sm, quota), requests_per_s=rate, covers=covers),
-            cost=sm * quota / (1.0 if covers else max(rate, 1e-9)),
-            roomy=table.rate(sm, high) >= headroom * requests_per_s,
+            chosen=Chosen(
+                slice=_slice(books, wish, row_number, sm, part.quota), requests_per_s=rate, covers=part.covers
+            ),
+            cost=part.cost if part.covers else sm * part.quota / max(rate, 1e-9),
+            roomy=table.rate(sm, high, shared=part.shared) * part.pods >= task.headroom * task.requests_per_s,
             opens_row=opens,
             free_sm_percent=spare,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of equal pods that share the task."""
+
+    pods: int
+    quota: int
+    covers: bool
+    shared: bool
+    cost: float
+
+
+def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: _Task) -> _Part:
+    """The number of pods at which a lane's kind is cheapest; all the lane has where no number carries the task."""
+    best: _Part | None = None
+    for pods in range(1, max(1, min(task.most_pods, SPLIT_MOST)) + 1):
+        shared = task.siblings + pods > 1
+        quota = table.least_quota(sm, task.requests_per_s / pods, low, high, shared=shared)
+        if quota is not None:
+            cost = sm * quota * pods * SPLIT_PREMIUM ** (pods - 1)
+            if best is None or cost < best.cost:
+                best = _Part(pods, quota, True, shared, cost)
+    return best or _Part(1, high, False, task.siblings + task.most_pods > 1, 0.0)
 
 
 def _slice(books: GpuBooks, wish: SliceWish, row: int, sm_percent: int, quota_percent: int) -> GpuSlice:

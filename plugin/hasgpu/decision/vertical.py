@@ -32,11 +32,11 @@ class Share:
             return 0
         return max(MIN_TIME_QUOTA_PERCENT, min(self.free_percent, alpha))
 
-    def rate(self, alpha: int) -> float:
-        """Requests/s the pod carries at an alpha; 0 where nothing is known."""
+    def rate(self, alpha: int, *, shared: bool) -> float:
+        """Requests/s the pod carries at an alpha, alone or as one of several; 0 where nothing is known."""
         if self.table is None:
             return 0.0
-        return self.table.rate(self.placement.slice.sm_partition.percent, self.quota(alpha))
+        return self.table.rate(self.placement.slice.sm_partition.percent, self.quota(alpha), shared=shared)
 
 
 def shares_of(
@@ -54,9 +54,9 @@ def shares_of(
     )
 
 
-def rate_at(shares: Sequence[Share], alpha: int) -> float:
-    """Requests/s that pods carry together."""
-    return sum(share.rate(alpha) for share in shares)
+def rate_at(shares: Sequence[Share], alpha: int, *, more: int = 0) -> float:
+    """Requests/s that pods carry together, beside ``more`` others."""
+    return sum(share.rate(alpha, shared=len(shares) + more > 1) for share in shares)
 
 
 def cost_percent(shares: Sequence[Share], alpha: int) -> float:

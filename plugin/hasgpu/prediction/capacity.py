@@ -3,6 +3,9 @@
 A request that arrives at phase u of the pod's period is in time if the work its pod can do until the deadline
 covers the work in front of it and its own. The work in front is that of an M/D/1 queue served at the pod's mean
 pace, plus what piles up while the slot is closed. The capacity is the rate at which just the allowed share is late.
+A pod of several gets its requests by choice of two (Knative's activator): one waits only where both are taken. For
+two pods at load r Erlang has 2 r^2 / (1 + r) for that where a lone pod has r, and the tail follows; more pods are
+served better still (held against the simulator in tests/simulator).
 """
 
 from __future__ import annotations
@@ -48,14 +51,17 @@ def capacity_table(
     """The table for one revision on one GPU product."""
     sms = tuple(sorted({*SM_PERCENTS, *extra_sm_percents}))
     batches = _batches(terms.batch_size)
-    rates = np.zeros((len(sms), len(_QUOTAS)))
+    rates = shared = np.zeros((len(sms), len(_QUOTAS)))
     for batch in batches:
         work = _careful_work_s(surface, terms, batch, sms)
-        rates = np.maximum(rates, batch * _inference_rates(surface, terms, work))
+        alone_rates, shared_rates = _inference_rates(surface, terms, work)
+        rates = np.maximum(rates, batch * alone_rates)
+        shared = np.maximum(shared, batch * shared_rates)
     alone = np.array([surface.work_s(1, sm) for sm in sms])
     return CapacityTable(
         sm_percents=sms,
         requests_per_s=_padded(_rising(rates), 0.0),
+        shared_requests_per_s=_padded(_rising(np.maximum(rates, shared)), 0.0),
         latency_s=_padded(_lone_latency_s(surface, terms, alone), float("inf")),
         learned=learned,
     )
@@ -73,11 +79,12 @@ def _batches(batch_size: int) -> tuple[int, ...]:
     return (*(1 << i for i in range(batch_size.bit_length()) if 1 << i < batch_size), batch_size)
 
 
-def _inference_rates(surface: Surface, terms: CapacityTerms, work: Floats) -> Floats:
-    """Inferences/s by (SM, quota) at which the allowed share is late."""
+def _inference_rates(surface: Surface, terms: CapacityTerms, work: Floats) -> tuple[Floats, Floats]:
+    """Inferences/s by (SM, quota) at which the allowed share is late: of a lone pod, and of one of several."""
     deadline_s = terms.slo_latency_s - terms.overhead_s
     if deadline_s <= 0.0:
-        return np.zeros((len(work), len(_QUOTAS)))
+        nothing = np.zeros((len(work), len(_QUOTAS)))
+        return nothing, nothing
     if terms.gate == "launch":
         return _launch_rates(surface, terms, work, deadline_s)
     own = work[:, None, None]
@@ -87,17 +94,25 @@ def _inference_rates(surface: Surface, terms: CapacityTerms, work: Floats) -> Fl
     slack = work_done_s(arrival + deadline_s, share, terms.window_s) - before - own
     slot = share * period_s(share, terms.window_s)
     piled_up = share * arrival - before + slot * (1.0 - share)
-    late = np.stack([waiting_tail(r, (slack - r * piled_up) / own).mean(axis=-1) for r in LOADS])
-    result: Floats = _highest_load(late, terms.percentile) * _QUOTAS[None, :] / work[:, None]
+    late = [waiting_tail(r, (slack - r * piled_up) / own) for r in LOADS]
+    pace = _QUOTAS[None, :] / work[:, None]
+    alone = np.stack([each.mean(axis=-1) for each in late])
+    shared = np.stack([_of_two(each, r).mean(axis=-1) for each, r in zip(late, LOADS, strict=True)])
+    return _highest_load(alone, terms.percentile) * pace, _highest_load(shared, terms.percentile) * pace
+
+
+def _of_two(late: Floats, load: float) -> Floats:
+    """The chance to be late at the better of two pods, from that at one; who is late anyway, is late at both."""
+    result: Floats = np.where(late < 1.0, np.minimum(late, late**2 * 2.0 / (1.0 + load)), 1.0)
     return result
 
 
-def _launch_rates(surface: Surface, terms: CapacityTerms, work: Floats, deadline_s: float) -> Floats:
+def _launch_rates(surface: Surface, terms: CapacityTerms, work: Floats, deadline_s: float) -> tuple[Floats, Floats]:
     """The same under the launch gate: one inference takes max(g, h), in which nothing else of the pod runs."""
     service = np.maximum(work[:, None], _launch_times_s(surface)[None, :])
     late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])
-    result: Floats = _highest_load(late, terms.percentile) / service
-    return result
+    shared = np.stack([_of_two(each, r) for each, r in zip(late, LOADS, strict=True)])
+    return _highest_load(late, terms.percentile) / service, _highest_load(shared, terms.percentile) / service
 
 
 def _highest_load(late: Floats, percentile: float) -> Floats:

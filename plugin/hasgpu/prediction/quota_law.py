@@ -1,7 +1,8 @@
 """What a time quota does to work: the slots of the gpu-time gate. Pure arithmetic; knows no model and no queue.
 
 A pod of quota q owns the first q·T of every period T. T is k windows, k the least that gives a slot of at least
-LEAST_SLOT_S (design §6). Work is counted in seconds of busy GPU; outside its slot a pod does none, and in its slot
+LEAST_SLOT_S (design §6), or half a window where half a slot is still that long: so the agent lays them
+(``decision.timetable``). Work is counted in seconds of busy GPU; outside its slot a pod does none, and in its slot
 it does one second per second. All functions take numbers or numpy arrays that broadcast.
 """
 
@@ -23,7 +24,10 @@ _GRAIN = 1e-9
 def period_s(quota: ArrayLike, window_s: float) -> Floats:
     """The period T in seconds of a quota (a fraction, 0 < q <= 1)."""
     share = np.asarray(quota, dtype=np.float64)
-    return np.ceil(LEAST_SLOT_S / (share * window_s) - _GRAIN).clip(min=1.0) * window_s
+    windows = np.ceil(LEAST_SLOT_S / (share * window_s) - _GRAIN).clip(min=1.0)
+    halved = share * window_s >= 2.0 * LEAST_SLOT_S - _GRAIN
+    result: Floats = np.where(halved, 0.5, windows) * window_s
+    return result
 
 
 def work_done_s(at_s: ArrayLike, quota: ArrayLike, window_s: float) -> Floats:
