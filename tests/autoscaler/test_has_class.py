@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hasgpu.model.keys import RevisionKey
+from hasgpu.model.report import NodeReport
 
 from tests.autoscaler.gpu_cluster import DEPLOYMENTS, PODS, GpuCluster, gpu_cluster
 
@@ -275,3 +276,49 @@ def test_a_steady_state_writes_nothing(cluster: GpuCluster) -> None:
     version = cluster.pod(pod)["metadata"]["resourceVersion"]
     loaded(cluster, revision, 5.0, now, seconds=10)
     assert cluster.pod(pod)["metadata"]["resourceVersion"] == version
+
+
+def test_where_only_memory_is_full_one_predecessor_leaves_after_a_while(cluster: GpuCluster) -> None:
+    revision, first = serving(cluster, gpu_memory="8Gi", sm_partition="20%")
+    cluster.api.merge(f"{DEPLOYMENTS}/classify-00001-deployment", {"spec": {"replicas": 2}})
+    second = cluster.add_pod(gpu_memory="8Gi")
+    tick(cluster, 11.0)
+    cluster.ready(second)
+    cluster.acknowledge(12.0)
+    cluster.add_revision("classify-00002", annotations={"gpu_memory": "8Gi"})
+    new = cluster.add_pod("classify-00002", gpu_memory="8Gi")
+    cluster.api.merge(f"{PODS}/{new}", {"metadata": {"creationTimestamp": "1970-01-01T00:00:20Z"}})
+    cluster.acknowledge(45.0)
+    tick(cluster, 45.0)
+    assert len(cluster.api.list(PODS)) == 3
+    cluster.acknowledge(51.0)
+    tick(cluster, 51.0)
+    assert len(cluster.api.list(PODS)) == 2
+    assert "Replaced" in cluster.told()
+    assert revision in cluster.gpu_class._records
+    assert {first, second} & {each["metadata"]["name"] for each in cluster.api.list(PODS)}
+
+
+def test_a_placed_pod_that_its_node_cannot_take_is_deleted_and_its_node_avoided(cluster: GpuCluster) -> None:
+    cluster.add_revision()
+    pod = cluster.add_pod()
+    cluster.acknowledge(10.0)
+    tick(cluster, 10.0)
+    unschedulable = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient cpu.",
+        "lastTransitionTime": "1970-01-01T00:00:11Z",
+    }
+    cluster.api.merge(f"{PODS}/{pod}", {"status": {"conditions": [unschedulable]}})
+    cluster.acknowledge(22.0)
+    tick(cluster, 22.0)
+    assert cluster.api.get(f"{PODS}/{pod}") is None
+    again = cluster.add_pod()
+    cluster.reports.put(NodeReport(node="node-1", revision=99, pods=()), 23.0)
+    tick(cluster, 23.0)
+    assert cluster.slice_of(again) == {}
+    cluster.hear_nothing_new(60.0)
+    tick(cluster, 60.0)
+    assert cluster.slice_of(again) != {}
