@@ -196,11 +196,14 @@ rates = st.floats(0.0, 60.0)
 
 @settings(max_examples=60)
 @given(rates, rates, st.integers(5, 100), st.integers(0, 3), st.sampled_from([0, 1, 4]))
-def test_more_demand_never_means_less_quota_or_fewer_pods(a: float, b: float, quota: int, pods: int, most: int) -> None:
+def test_more_demand_never_means_less_quota_or_fewer_of_the_pods_there_are(
+    a: float, b: float, quota: int, pods: int, most: int
+) -> None:
     placed = tuple(pod(f"p{i}", row=i, sm=20, quota=quota) for i in range(pods))
     less, _ = decided(view(*placed, load=load(min(a, b)), most=most))
     more, _ = decided(view(*placed, load=load(max(a, b)), most=most))
-    assert (more.desired_pods or 0) >= (less.desired_pods or 0)
+    # New pods may be fewer and wider for more demand.
+    assert (more.desired_pods or 0) >= min(less.desired_pods or 0, max(pods, 1))
     assert (more.quota_percent or 0) >= (less.quota_percent or 0)
 
 

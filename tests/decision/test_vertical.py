@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hasgpu.decision.ledger import Ledger
-from hasgpu.decision.vertical import least_alpha, order_changes, rate_at, shares_of
+from hasgpu.decision.vertical import SKEW, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
 from hasgpu.model.gpu import Placement
 from hasgpu.model.units import QuotaBounds
 from hypothesis import given
@@ -52,10 +52,20 @@ def test_alpha_keeps_the_bounds(limits: QuotaBounds, cap: int, demand: float, ex
 def test_a_pod_in_a_crowded_row_gets_what_is_free_and_its_sibling_makes_up_for_it() -> None:
     crowded = pod("crowded", row=0)
     free = pod("free", row=1)
-    other = pod("other", revision=OTHER, row=0, quota=80)
+    other = pod("other", revision=OTHER, row=0, quota=40)
     shares = shares_of(Ledger([gpu()], [crowded, free, other]), REVISION, [crowded, free], TABLES)
-    found = least_alpha(shares, bounds(), 8.0)
-    assert [share.quota(found) for share in shares] == [20, 80]
+    found = least_alpha(shares, bounds(), 11.2)
+    assert [share.quota(found) for share in shares] == [60, 80]
+
+
+def test_pods_carry_no_more_than_the_balancer_lets_the_weakest_carry() -> None:
+    """It gives both about the same, so a strong pod can't make up for a sibling of a tenth of its time."""
+    weak, strong = pod("weak", row=0), pod("strong", row=1)
+    other = pod("other", revision=OTHER, row=0, quota=90)
+    shares = shares_of(Ledger([gpu()], [weak, strong, other]), REVISION, [weak, strong], TABLES)
+    alone = shares[0].rate(100, shared=True)
+    assert rate_at(shares, 100) == pytest.approx(SKEW * 2 * alone)
+    assert strongest_rate_at(shares, 100) == (pytest.approx(10 * alone), 1)
 
 
 def test_siblings_of_one_row_share_it_equally() -> None:

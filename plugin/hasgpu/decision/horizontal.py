@@ -38,11 +38,13 @@ def scale_out(
     deficit_requests_per_s: float,
     most: int,
     policy: Policy,
+    *,
     siblings: int = 0,
+    total_requests_per_s: float = 0.0,
 ) -> ScaleOut:
     """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once.
 
-    ``siblings``: pods that there are or that are promised already.
+    ``siblings``: pods that there are or that are promised already; all will share ``total_requests_per_s``.
     """
     plans: list[GpuSlice] = []
     facts: list[Reason] = []
@@ -56,6 +58,7 @@ def scale_out(
             unprofiled_sm_percent=policy.unprofiled_sm_percent,
             siblings=siblings + len(plans),
             most_pods=min(most, MOST_AT_ONCE) - len(plans),
+            total_requests_per_s=total_requests_per_s,
         )
         if isinstance(chosen, NoRoom):
             facts.append(reason("no-room", uncovered_per_s=left))

@@ -18,7 +18,10 @@ from .horizontal import MOST_AT_ONCE, scale_out, superfluous
 from .ledger import Ledger
 from .placement import SliceWish
 from .policy import Policy
-from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of
+from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
+
+LEAST_DEFICIT_PER_S = 0.01
+"""What a new pod is made for where the mere company of another would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,24 +196,25 @@ def _horizontal(
         return _first(view, ledger, policy, demand), state
     if not view.wish.tables or any(share.table is None for share in shares):
         return _Scale(max(expected, view.least, 1)), state
-    wanted = demand.later_requests_per_s
-    if wanted > _carried(view, ledger, shares, more=0):
-        # Beside others a pod carries more: the new ones need to bring only the rest.
-        deficit = max(wanted - _carried(view, ledger, shares, more=1), 1e-3)
-        return _out(view, ledger, policy, pods, deficit), replace(state, superfluous_since_s=None)
+    if demand.later_requests_per_s > _carried(view, ledger, shares, more=0)[0]:
+        out = _out(view, ledger, policy, pods, shares, demand.later_requests_per_s)
+        return out, replace(state, superfluous_since_s=None)
     return _in(view, state, policy, pods, max(held, demand.later_requests_per_s))
 
 
-def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, more: int) -> float:
-    """Requests/s of all pods that are there or promised, at their upper bound, beside ``more`` others."""
+def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, more: int) -> tuple[float, int]:
+    """Requests/s of the pods that are there or promised, at their upper bound beside ``more`` others; and how many.
+
+    Pods too weak for the part they are given don't count: once there are enough others they leave.
+    """
     high = view.bounds.high.percent
     shared = len(shares) + len(view.plans) + more > 1
-    rate = rate_at(shares, high, more=len(view.plans) + more)
+    rate, pods = strongest_rate_at(shares, high, more=len(view.plans) + more)
     for plan in view.plans:
         books = ledger.books(plan.gpu_uuid)
         table = view.wish.tables.get(books.gpu.product) if books is not None else None
         rate += table.rate(plan.sm_partition.percent, high, shared=shared) if table is not None else 0.0
-    return rate
+    return rate, pods + len(view.plans)
 
 
 def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -> _Scale:
@@ -224,10 +228,28 @@ def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -
     return _Scale(max(1, view.least, len(out.plans)), plans=out.plans, reasons=[reason("wakes"), *out.reasons])
 
 
-def _out(view: RevisionView, ledger: Ledger, policy: Policy, pods: _Pods, deficit: float) -> _Scale:
+def _out(
+    view: RevisionView,
+    ledger: Ledger,
+    policy: Policy,
+    pods: _Pods,
+    shares: tuple[Share, ...],
+    requests_per_s: float,
+) -> _Scale:
     """Pods that wait without a plan take the first new plans; only the rest are new pods."""
     most = pods.unplanned + (max(0, view.most - pods.expected) if view.most else MOST_AT_ONCE)
-    out = scale_out(ledger, view.key, view.wish, deficit, most, policy, siblings=len(pods.placed) + pods.planned)
+    # Beside others a pod carries more: the new ones need to bring only the rest.
+    carried, siblings = _carried(view, ledger, shares, more=1)
+    out = scale_out(
+        ledger,
+        view.key,
+        view.wish,
+        max(requests_per_s - carried, LEAST_DEFICIT_PER_S),
+        most,
+        policy,
+        siblings=siblings,
+        total_requests_per_s=requests_per_s,
+    )
     added = max(0, len(out.plans) - pods.unplanned)
     return _Scale(max(pods.expected + added, view.least), plans=out.plans, reasons=list(out.reasons))
 

@@ -82,6 +82,11 @@ class _Task:
     unprofiled_sm_percent: int
     siblings: int
     most_pods: int
+    total_requests_per_s: float
+
+    def rate_of(self, pods: int) -> float:
+        """What each of so many new pods must carry: the deficit, and the part that the balancer will give it."""
+        return max(self.requests_per_s / pods, self.total_requests_per_s / (self.siblings + pods))
 
 
 def choose_slice(
@@ -93,10 +98,12 @@ def choose_slice(
     unprofiled_sm_percent: int,
     siblings: int = 0,
     most_pods: int = 1,
+    total_requests_per_s: float = 0.0,
 ) -> Chosen | NoRoom:
     """The best slice for one more pod, the first of at most ``most_pods`` that should carry ``requests_per_s``.
 
-    ``siblings``: pods of the revision that there are already.
+    ``siblings``: pods of the revision that there are already, among which and the new ones the balancer will
+    share ``total_requests_per_s`` equally.
     """
     task = _Task(
         requests_per_s=requests_per_s,
@@ -104,6 +111,7 @@ def choose_slice(
         unprofiled_sm_percent=unprofiled_sm_percent,
         siblings=siblings,
         most_pods=most_pods,
+        total_requests_per_s=total_requests_per_s,
     )
     candidates: list[_Candidate] = []
     obstacles: list[Reason] = []
@@ -195,7 +203,7 @@ def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: _Ta
     best: _Part | None = None
     for pods in range(1, max(1, min(task.most_pods, SPLIT_MOST)) + 1):
         shared = task.siblings + pods > 1
-        quota = table.least_quota(sm, task.requests_per_s / pods, low, high, shared=shared)
+        quota = table.least_quota(sm, task.rate_of(pods), low, high, shared=shared)
         if quota is not None:
             cost = sm * quota * pods * SPLIT_PREMIUM ** (pods - 1)
             if best is None or cost < best.cost:

@@ -54,9 +54,28 @@ def shares_of(
     )
 
 
+SKEW = 1.4
+"""The balancer gives pods equal parts, blind to what they can do; by its choice of two the strong get more.
+
+Found by simulation: two pods, one of which can do half of what the other can or less, carry together 1.43 to 2.1
+times twice what the weak one carries alone; four unequal pods 1.7 to 2.8 times."""
+
+
 def rate_at(shares: Sequence[Share], alpha: int, *, more: int = 0) -> float:
-    """Requests/s that pods carry together, beside ``more`` others."""
-    return sum(share.rate(alpha, shared=len(shares) + more > 1) for share in shares)
+    """Requests/s that pods carry together, beside ``more`` others: the weakest is given as much as the rest."""
+    rates = [share.rate(alpha, shared=len(shares) + more > 1) for share in shares]
+    return _together(rates)
+
+
+def strongest_rate_at(shares: Sequence[Share], alpha: int, *, more: int = 0) -> tuple[float, int]:
+    """The same of those pods that carry most together, and how many they are: the weaker ones might leave."""
+    rates = sorted((share.rate(alpha, shared=len(shares) + more > 1) for share in shares), reverse=True)
+    best = max(range(len(rates) + 1), key=lambda count: (_together(rates[:count]), count))
+    return _together(rates[:best]), best
+
+
+def _together(rates: Sequence[float]) -> float:
+    return min(sum(rates), SKEW * len(rates) * min(rates)) if len(rates) > 1 else sum(rates)
 
 
 def cost_percent(shares: Sequence[Share], alpha: int) -> float:
