@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from e2e.commands import kn, kubectl, kubectl_json
 
@@ -13,7 +16,17 @@ from .conftest import events, is_ready, pods, until
 IMAGE = "hasgpu.local/inference:1"
 
 
-def fixed(namespace: str, name: str, *, sm: int, quota: int, wait: bool = True, deadline: str = "1h") -> None:
+@pytest.fixture
+def short_deadline() -> Iterator[int]:
+    """Knative gives up on a Revision after so many seconds, unless the service says otherwise."""
+    seconds = 20
+    config = ("--namespace", "knative-serving", "patch", "configmap", "config-deployment", "--type=merge", "-p")
+    kubectl(*config, json.dumps({"data": {"progress-deadline": f"{seconds}s"}}))
+    yield seconds
+    kubectl(*config, json.dumps({"data": {"progress-deadline": None}}))
+
+
+def fixed(namespace: str, name: str, *, sm: int, quota: int) -> None:
     """A service with a slice of fixed size that always has one pod."""
     kn(
         *("service", "create", name, "--namespace", namespace, "--image", IMAGE, "--port", "8080"),
@@ -22,8 +35,7 @@ def fixed(namespace: str, name: str, *, sm: int, quota: int, wait: bool = True, 
         f"--annotation-revision=hasgpu.dev/sm-partition={sm}%",
         f"--annotation-revision=hasgpu.dev/time-quota={quota}%",
         "--annotation-revision=hasgpu.dev/gpu-memory=1Gi",
-        f"--annotation-revision=serving.knative.dev/progress-deadline={deadline}",
-        *(("--wait-timeout", "60") if wait else ("--no-wait",)),
+        *("--wait-timeout", "60"),
     )
 
 
@@ -41,10 +53,15 @@ def ready_condition(namespace: str, revision: str) -> dict[str, Any]:
     return next((c for c in conditions if c["type"] == "Ready"), {})
 
 
-def test_a_service_without_room_waits_says_why_and_is_served_when_room_comes(namespace: str) -> None:
+def test_a_service_without_room_waits_says_why_and_is_served_when_room_comes(
+    namespace: str, short_deadline: int
+) -> None:
     for index in range(gpu_count()):
         fixed(namespace, f"filler-{index}", sm=100, quota=100)
-    fixed(namespace, "late", sm=50, quota=50, wait=False, deadline="10s")
+    kn(
+        *("service", "create", "late", "--namespace", namespace, "--image", IMAGE, "--port", "8080", "--no-wait"),
+        *("--env", "MODEL=resnet50", "--annotation-revision=hasgpu.dev/slo-latency=500ms"),
+    )
     told = until(
         lambda: [
             e for e in events(namespace) if "late" in e["involvedObject"]["name"] and "room" in e["message"].lower()
@@ -53,8 +70,8 @@ def test_a_service_without_room_waits_says_why_and_is_served_when_room_comes(nam
         "an Event that says there is no room",
     )
     assert told
-    # Longer than the deadline that the service was given: waiting for room must not fail the Revision.
-    until(lambda: _age_s(namespace, "late") > 25, 60, "the deadline to pass")
+    # Waiting for room must not fail the Revision.
+    until(lambda: _age_s(namespace, "late") > short_deadline + 10, 60, "the deadline to pass")
     assert ready_condition(namespace, "late-00001").get("status") != "False"
     kn("service", "delete", "filler-0", "--namespace", namespace)
     until(lambda: "late" in ready_names(namespace), 90, "the waiting service is served")
