@@ -166,6 +166,9 @@ class PodPageReport:
     launches: int
     graph_launches: int
     refused_allocations: int
+    measured_batches: int
+    """Batches of launches whose time was read from events; ``estimated_batches``: where that could not be."""
+    estimated_batches: int
     waiting: int
     pending_ns: int
     memory_bytes: int
@@ -241,6 +244,8 @@ def _report(data: bytes, pids: list[int | None]) -> PodPageReport:
         launches=total(at.PROCESS_LAUNCHES),
         graph_launches=total(at.PROCESS_GRAPH_LAUNCHES),
         refused_allocations=total(at.PROCESS_REFUSED_ALLOCATIONS),
+        measured_batches=total(at.PROCESS_MEASURED_BATCHES),
+        estimated_batches=total(at.PROCESS_ESTIMATED_BATCHES),
         waiting=total(at.PROCESS_WAITING, live),
         pending_ns=total(at.PROCESS_PENDING_NS, live),
         memory_bytes=total(at.PROCESS_MEMORY_BYTES, live),

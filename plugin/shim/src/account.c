@@ -20,7 +20,7 @@ struct batch {
     pthread_t thread; /* of a per-thread stream, which only that thread can name */
     struct context *context;
     CUevent start, end;
-    uint64_t estimate_ns, used_ns, key;
+    uint64_t estimate_ns, opened_ns, used_ns, key;
     uint32_t launches;
     bool open, gaps;
 };
@@ -98,14 +98,21 @@ static void settle(uint64_t estimate_ns) {
     process->pending_ns -= estimate_ns < process->pending_ns ? estimate_ns : process->pending_ns;
 }
 
-/* No measurement: charge what was expected. */
+/* No measurement: charge what was expected, at the first time that is not charged yet: batches of streams that queue
+ * behind each other may have been measured over this one. */
 static void charge_estimate(struct batch *batch) {
     if (batch->context) {
         give_event(batch->context, batch->start);
         give_event(batch->context, batch->end);
     }
     settle(batch->estimate_ns);
-    gate_spend(batch->estimate_ns);
+    uint64_t from = batch->opened_ns > charged_until_ns ? batch->opened_ns : charged_until_ns;
+    uint64_t to = from + batch->estimate_ns, latest = account_busy_until(now_ns());
+    if (to > latest) to = latest;
+    if (to > from) {
+        charged_until_ns = to;
+        gate_charge(from, to);
+    }
     hasgpu_pages.process->estimated_batches++;
 }
 
@@ -122,11 +129,18 @@ static struct batch *batch_on(CUstream stream) {
     return oldest;
 }
 
+/* As far as estimates go, all that was launched has ended a while ago. */
+static bool seems_idle(uint64_t now) { return now > busy_until_ns + GAP_NS; }
+
 static void close_batch(struct batch *batch) {
     if (!batch->open) return;
     batch->open = false;
     if (batch->launches == 0) {
         give_event(batch->context, batch->start);
+        return;
+    }
+    if (seems_idle(now_ns())) { /* an event recorded now would count the time since */
+        charge_estimate(batch);
         return;
     }
     batch->end = batch->start && count < CLOSED ? take_event(batch->context) : NULL;
@@ -137,20 +151,25 @@ static void close_batch(struct batch *batch) {
     closed[(first + count++) % CLOSED] = *batch;
 }
 
+/* The host left the GPU idle: no end of an open batch, on whatever stream, can be told any more. */
+static void charge_open(void) {
+    for (unsigned i = 0; i < STREAMS; i++) {
+        if (!streams[i].open) continue;
+        streams[i].open = false;
+        streams[i].gaps = true;
+        charge_estimate(&streams[i]);
+    }
+}
+
 /* Counts a launch that is about to happen; true where the batch should be closed after it. */
 bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t now) {
     struct batch *batch = batch_on(stream);
-    bool probe = cost_probe_due(key), idle = now > busy_until_ns + GAP_NS;
-    if (batch->open && idle) {
-        batch->open = false;
-        charge_estimate(batch);
-        batch->gaps = true;
-    } else if (batch->open && probe) {
-        close_batch(batch);
-    }
+    bool probe = cost_probe_due(key), idle = seems_idle(now);
+    if (idle) charge_open();
+    else if (batch->open && probe) close_batch(batch);
     if (!batch->open) {
         struct batch fresh = {.stream = stream, .thread = batch->thread, .gaps = batch->gaps && idle, .open = true,
-                              .key = key, .context = context_now(now)};
+                              .opened_ns = now, .key = key, .context = context_now(now)};
         fresh.start = fresh.context ? take_event(fresh.context) : NULL;
         if (fresh.start && record(fresh.start, stream) != CUDA_SUCCESS) {
             give_event(fresh.context, fresh.start);
