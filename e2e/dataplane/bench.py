@@ -56,7 +56,9 @@ def build() -> None:
 class Bench:
     """One emulated GPU, its schedule page and the pods on it. Lives on tmpfs, as the pages do on a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ahead: bool = False) -> None:
+        """``ahead``: clients run before everything else on the machine (SCHED_RR), so that only they are measured."""
+        self.ahead = ["chrt", "--rr", "1"] if ahead else []
         self.folder = folder = Path(tempfile.mkdtemp(prefix="hasgpu-bench-", dir="/dev/shm"))
         self.client = PROGRAMS / "client"
         self.double = DOUBLE
@@ -151,7 +153,7 @@ class Bench:
                 "HASGPU_EMULATED_POD": uid,
                 "HASGPU_PAGE_FILE": str(self.page_of(uid)),
             }
-        words = [str(word) for word in command]
+        words = [*self.ahead, *(str(word) for word in command)]
         child = subprocess.Popen(words, env=environment | extra, stdout=subprocess.PIPE, text=True)
         self.children.append(child)
         return child
