@@ -68,8 +68,10 @@ def test_a_request_in_flight_is_not_idleness() -> None:
     assert read(load, 21.0).idle_s == 1.0
 
 
-def test_the_further_forecast_is_never_below_the_near_one() -> None:
+def test_quotas_are_planned_for_chance_and_pods_for_what_lasts() -> None:
     load = ObservedLoad(0.0)
     for second in range(10):
         load.take(stat(float(second)), float(second))
-    assert read(load, 9.0).startup_requests_per_s >= read(load, 9.0).soon_requests_per_s
+    seen = read(load, 9.0)
+    assert load.level is not None
+    assert load.level.requests_per_s < seen.startup_requests_per_s < seen.soon_requests_per_s

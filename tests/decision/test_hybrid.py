@@ -219,3 +219,20 @@ def test_bounds_are_kept_and_nothing_is_promised_twice(
     assert ledger.over_committed() == ()
     assert decision.desired_pods is not None
     assert decision.desired_pods <= max(most, pods, 1)
+
+
+def test_pods_of_a_dear_shape_are_replaced_once_they_have_cost_enough_and_not_before() -> None:
+    """Half the GPU at its least quota for a load that a sixth of the cost would carry."""
+    seen = view(pod(sm=50, quota=5), load=load(0.5))
+    state, now = HybridState(), 100.0
+    asked: list[float] = []
+    for _ in range(120):
+        decision, state = decided(seen, state=state, now=now)
+        if "reshape" in facts(decision):
+            asked.append(now - 100.0)
+            assert decision.plans
+            assert all(plan.sm_partition.percent < 50 for plan in decision.plans)
+            break
+        now += 1.0
+    assert asked
+    assert asked[0] > 20.0

@@ -17,6 +17,8 @@ FRESH_S = 2.5
 """A reporter silent for longer has nothing to tell."""
 HORIZON_S = 2.0
 """Until the quota can be changed again: a report and a write."""
+LAZINESS = 0.3
+"""Pods are asked for at this part of the quota's deviations: quotas answer to chance, pods to what lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,11 @@ class ObservedLoad:
     def read(self, now: float, *, known: bool, deviations: float, startup_s: float, idle_from_s: float) -> RevisionLoad:
         """Load as the decision reads it; ``idle_from_s``: idle time does not begin before then."""
         fresh = [report for report in self._reports.values() if now - report.at_s <= FRESH_S]
-        level = self.level
+        level = self.level if self._alive(now) else None
         return RevisionLoad(
             known=known,
-            soon_requests_per_s=level.quantile(now, HORIZON_S, deviations) if level and self._alive(now) else 0.0,
-            startup_requests_per_s=level.quantile(now, startup_s, deviations) if level and self._alive(now) else 0.0,
+            soon_requests_per_s=level.quantile(now, HORIZON_S, deviations) if level else 0.0,
+            startup_requests_per_s=level.quantile(now, startup_s, LAZINESS * deviations) if level else 0.0,
             in_flight=sum(report.in_flight for report in fresh),
             active=self.active(now),
             idle_s=now - max(self._busy_until_s, idle_from_s),

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from .profile import profile
+from .simulate import simulate
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _CONTEXT = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
 _TIMEOUT = click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait at most.")
@@ -59,93 +62,18 @@ def manifest(manifests: Path | None) -> None:
     click.echo(Release.load(manifests).to_yaml(), nl=False)
 
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_POLICIES = (
-    "hasgpu",
-    "kpa-whole",
-    "kpa-static",
-    "clairvoyant-5s",
-    "rate-5s",
-)
-
-
-@cli.command()
-@click.option("--workload", required=True, type=_FILE, metavar="W.csv", help="The requests.")
-@click.option("--functions", required=True, type=_FILE, metavar="F.yaml", help="The functions.")
-@click.option("--gpus", required=True, type=click.IntRange(1, 10000), metavar="N", help="GPUs there are.")
-@click.option("--policy", default="hasgpu", show_default=True, type=click.Choice(_POLICIES), help="Who decides.")
-@click.option("--gate", default="gpu-time", show_default=True, type=click.Choice(["gpu-time", "launch"]))
-@click.option("--seed", default=0, show_default=True, metavar="S", help="Same seed, same bytes.")
-@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--gpu-memory", default="16Gi", show_default=True, help="Of each GPU.")
-@click.option("--noise", default=0.05, show_default=True, help="Deviation of service times (of their logarithm).")
-@click.option("--interference", default=0.0, show_default=True, help="Slow-down beside busy rows, 0.2: 20 %.")
-@click.option("--plots/--no-plots", default=True, show_default=True, help="PNG pictures of the run.")
-def simulate(
-    workload: Path,
-    functions: Path,
-    gpus: int,
-    policy: str,
-    gate: str,
-    seed: int,
-    output: Path,
-    gpu_memory: str,
-    noise: float,
-    interference: float,
-    plots: bool,
-) -> None:
-    """Replay a workload through a policy in virtual time.
-
-    \b
-    W.csv   columns function,arrival_s   or   function,second,requests
-            (Poisson within the second)
-    F.yaml  functions: a list of
-              name, profile (LatencyProfile file: what the policy believes),
-              truth (CSV batch,sm,quota,latency_ms under the launch gate: what
-                the simulated GPU does; default: the profile),
-              slo-latency, slo-percentile, sm-partition, time-quota,
-              gpu-memory, batch-size (as the hasgpu.dev/ annotations),
-              startup (8s), overhead (0ms: time outside the GPU),
-              slo-base (violations are counted at multiples of it),
-              min-scale, max-scale
-            File names are relative to F.yaml; unknown keys are errors.
-    DIR     result.json (overall, and per function under "functions"),
-            decisions.jsonl (read it with `kn hasgpu explain`), PNG plots
-    """
-    from hasgpu.model.quantity import parse_bytes
-
-    from .command import saying
-    from .simulate import SimulationOrder, run_simulation
-
-    try:
-        memory_bytes = parse_bytes(gpu_memory)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--gpu-memory") from error
-    order = SimulationOrder(
-        workload=workload,
-        functions=functions,
-        gpus=gpus,
-        gpu_memory_bytes=memory_bytes,
-        policy=policy,
-        gate=gate,
-        seed=seed,
-        output=output,
-        noise=noise,
-        interference=interference,
-        plots=plots,
-    )
-    with saying() as progress:
-        result = run_simulation(order, progress)
-    shown = {key: result[key] for key in ("requests", "failed", "latency_ms", "violations", "mean_gpus", "changes")}
-    click.echo("\n".join(f"  {key}: {value}" for key, value in shown.items()))
-
-
 @cli.command()
 def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed
 
     click.echo(f"hasgpu {installed('hasgpu')}")
+
+
+cli.add_command(profile)
+
+
+cli.add_command(simulate)
 
 
 def main() -> None:

@@ -1,72 +1,70 @@
-"""Process cli: `kn hasgpu simulate`: files in, result.json, decisions and plots out."""
+"""Process cli: the verb `simulate`: its options and its help. Imports nothing heavy; the work is in ``simulation``."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from hasgpu.model.profile import Gate
-from hasgpu.simulator.functions_file import products, read_functions
-from hasgpu.simulator.located import InputError
-from hasgpu.simulator.plots import draw
-from hasgpu.simulator.policies.registry import policy_named
-from hasgpu.simulator.result import DECISIONS_FILE, summary
-from hasgpu.simulator.run import Setup, simulate, simulated_gpus
-from hasgpu.simulator.workload import read_workload
+import click
 
-from .command import Progress, Trouble
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+POLICIES = (
+    "hasgpu",
+    "kpa-whole",
+    "kpa-static",
+    "clairvoyant-5s",
+    "rate-5s",
+)
+_HELP = """Replay a workload through a policy in virtual time.
+
+\b
+W.csv   columns function,arrival_s   or   function,second,requests
+        (Poisson within the second)
+F.yaml  functions: a list of
+          name, profile (LatencyProfile file: what the policy believes),
+          truth (CSV batch,sm,quota,latency_ms under the launch gate: what
+            the simulated GPU does; default: the profile),
+          slo-latency, slo-percentile, sm-partition, time-quota,
+          gpu-memory, batch-size (as the hasgpu.dev/ annotations),
+          startup (8s), overhead (0ms: time outside the GPU),
+          slo-base (violations are counted at multiples of it; default:
+            overhead + latency at batch 1, 100 %, 100 %),
+          min-scale, max-scale
+        File names are relative to F.yaml; unknown keys are errors.
+DIR     result.json (overall, and per function under "functions"),
+        decisions.jsonl (read it with `kn hasgpu explain`), PNG plots
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulationOrder:
-    """What the command line says."""
+def _memory(_: click.Context, option: click.Parameter, text: str) -> int:
+    from hasgpu.model.quantity import parse_bytes
 
-    workload: Path
-    functions: Path
-    gpus: int
-    gpu_memory_bytes: int
-    policy: str
-    gate: str
-    seed: int
-    output: Path
-    noise: float
-    interference: float
-    plots: bool
-
-
-def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, object]:
-    """Simulates and writes the output folder; the overall result."""
     try:
-        functions = read_functions(order.functions)
-        workload = read_workload(order.workload, [each.name for each in functions], order.seed)
-    except InputError as error:
-        raise Trouble(str(error)) from error
-    setup = Setup(
-        functions=functions,
-        workload=workload,
-        gpus=simulated_gpus(order.gpus, products({each.name: each for each in functions}), order.gpu_memory_bytes),
-        gate=cast("Gate", order.gate),
-        seed=order.seed,
-        noise=order.noise,
-        interference=order.interference,
-    )
-    policy = policy_named(order.policy, setup)
-    with progress.step(f"simulating {sum(len(each) for each in workload.arrivals.values())} requests"):
-        cluster = simulate(setup, policy)
-    result = {
-        **summary(cluster, workload.horizon_s),
-        "policy": order.policy,
-        "gate": order.gate,
-        "seed": order.seed,
-        "gpus": order.gpus,
-        "horizon_s": workload.horizon_s,
-    }
-    order.output.mkdir(parents=True, exist_ok=True)
-    (order.output / DECISIONS_FILE).write_text("".join(f"{line}\n" for line in cluster.log.lines), encoding="utf-8")
-    (order.output / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if order.plots:
-        with progress.step("drawing"):
-            draw(cluster, order.output)
-    return result
+        return parse_bytes(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=option) from error
+
+
+@click.command(help=_HELP)
+@click.option("--workload", required=True, type=_FILE, metavar="W.csv", help="The requests.")
+@click.option("--functions", required=True, type=_FILE, metavar="F.yaml", help="The functions.")
+@click.option("--gpus", required=True, type=click.IntRange(1, 10000), metavar="N", help="GPUs there are.")
+@click.option("--policy", default="hasgpu", show_default=True, type=click.Choice(POLICIES), help="Who decides.")
+@click.option("--gate", default="gpu-time", show_default=True, type=click.Choice(["gpu-time", "launch"]))
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), metavar="S", help="Same seed, same bytes."
+)
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--gpu-memory", default="16Gi", show_default=True, callback=_memory, help="Of each GPU.")
+@click.option("--noise", default=0.05, show_default=True, help="Deviation of service times (of their logarithm).")
+@click.option("--interference", default=0.0, show_default=True, help="Slow-down beside busy rows; 0.2 is 20 %.")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="PNG pictures of the run.")
+def simulate(**told: Any) -> None:
+    """The help is the command's own."""
+    from .command import saying
+    from .simulation import SimulationOrder, run_simulation
+
+    with saying() as progress:
+        result = run_simulation(SimulationOrder(**told), progress)
+    shown = {key: result[key] for key in ("requests", "failed", "latency_ms", "violations", "mean_gpus", "changes")}
+    click.echo("\n".join(f"  {key}: {value}" for key, value in shown.items()))

@@ -20,7 +20,7 @@ class RevisionLoad:
     soon_requests_per_s: float
     """To expect until the quota can be changed again."""
     startup_requests_per_s: float
-    """To expect by the time a new pod would be ready."""
+    """To expect by the time a new pod would be ready; nearer to the mean, since a pod costs for minutes."""
     in_flight: float
     active: bool
     """Requests of its own are there now: what wakes a revision from zero; a forecast alone does not."""
@@ -34,6 +34,8 @@ class Demand:
 
     now_requests_per_s: float
     later_requests_per_s: float
+    backlog_requests_per_s: float
+    """The part of both that drains what is in flight."""
     reasons: tuple[Reason, ...]
 
 
@@ -47,6 +49,7 @@ def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float) -> Deman
         facts.append(reason("panic", in_flight=load.in_flight, expected=expected, extra_per_s=extra))
     return Demand(
         now_requests_per_s=load.soon_requests_per_s + extra,
-        later_requests_per_s=max(load.soon_requests_per_s, load.startup_requests_per_s) + extra,
+        later_requests_per_s=load.startup_requests_per_s + extra,
+        backlog_requests_per_s=extra,
         reasons=tuple(facts),
     )

@@ -15,7 +15,7 @@ from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import QuotaBounds
 
 from .ledger import Ledger
-from .placement import NoRoom, SliceWish, choose_slice
+from .placement import NoRoom, SliceTask, SliceWish, choose_first_slice
 from .policy import Policy
 from .vertical import Share, cost_percent, least_alpha, rate_at
 
@@ -48,18 +48,17 @@ def scale_out(
     """
     plans: list[GpuSlice] = []
     facts: list[Reason] = []
-    left = deficit_requests_per_s
-    while left > 0.0 and len(plans) < min(most, MOST_AT_ONCE):
-        chosen = choose_slice(
-            ledger,
-            wish,
-            left,
+    left, most = deficit_requests_per_s, min(most, MOST_AT_ONCE)
+    while left > 0.0 and len(plans) < most:
+        task = SliceTask(
+            requests_per_s=left,
             headroom=policy.headroom,
             unprofiled_sm_percent=policy.unprofiled_sm_percent,
             siblings=siblings + len(plans),
-            most_pods=min(most, MOST_AT_ONCE) - len(plans),
+            most_pods=most - len(plans),
             total_requests_per_s=total_requests_per_s,
         )
+        chosen = choose_first_slice(ledger, wish, task)
         if isinstance(chosen, NoRoom):
             facts.append(reason("no-room", uncovered_per_s=left))
             facts.extend(chosen.reasons)
@@ -71,11 +70,15 @@ def scale_out(
         ledger.take(planned(revision, entry, chosen.slice, wish.processes))
         plans.append(chosen.slice)
         left -= chosen.requests_per_s
+    return ScaleOut(plans=tuple(plans), reasons=_told(plans, facts, deficit_requests_per_s, left))
+
+
+def _told(plans: list[GpuSlice], facts: list[Reason], deficit_per_s: float, left_per_s: float) -> tuple[Reason, ...]:
     if plans:
-        facts.insert(0, reason("scale-out", deficit_per_s=deficit_requests_per_s, pods=len(plans)))
-    elif left > 0.0 and not facts:
-        facts.append(reason("max-scale", uncovered_per_s=left))
-    return ScaleOut(plans=tuple(plans), reasons=tuple(facts))
+        return (reason("scale-out", deficit_per_s=deficit_per_s, pods=len(plans)), *facts)
+    if left_per_s > 0.0 and not facts:
+        return (reason("max-scale", uncovered_per_s=left_per_s),)
+    return tuple(facts)
 
 
 def planned(revision: RevisionKey, entry: PodKey, wanted: GpuSlice, processes: int) -> Placement:

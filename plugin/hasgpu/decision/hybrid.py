@@ -18,6 +18,7 @@ from .horizontal import MOST_AT_ONCE, scale_out, superfluous
 from .ledger import Ledger
 from .placement import SliceWish
 from .policy import Policy
+from .shape import LOOK_S, Regret, excess_percent, worth_a_change
 from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
 
 LEAST_DEFICIT_PER_S = 0.01
@@ -60,6 +61,9 @@ class HybridState:
     demands: tuple[tuple[float, float], ...] = ()
     """(time, requests/s) of the last seconds: only those that no later one exceeds."""
     superfluous_since_s: float | None = None
+    regret: Regret = field(default_factory=Regret)
+    reshaping: bool = False
+    """Pods of a better SM share were asked for; the old ones leave once they are ready."""
     superfluous_of: int = 0
     """Pods there were when some became superfluous; another number starts the wait anew."""
 
@@ -199,7 +203,39 @@ def _horizontal(
     if demand.later_requests_per_s > _carried(view, ledger, shares, more=0)[0]:
         out = _out(view, ledger, policy, pods, shares, demand.later_requests_per_s)
         return out, replace(state, superfluous_since_s=None)
-    return _in(view, state, policy, pods, max(held, demand.later_requests_per_s))
+    held = max(held, demand.later_requests_per_s)
+    if not state.reshaping and pods.unready == 0 and not demand.backlog_requests_per_s:
+        reshaped, state = _reshape(view, ledger, state, policy, pods, shares, held)
+        if reshaped is not None:
+            return reshaped, state
+    return _in(view, state, policy, pods, held)
+
+
+def _reshape(
+    view: RevisionView,
+    ledger: Ledger,
+    state: HybridState,
+    policy: Policy,
+    pods: _Pods,
+    shares: tuple[Share, ...],
+    requests_per_s: float,
+) -> tuple[_Scale | None, HybridState]:
+    """Make before break: pods of the best SM share for this demand, beside the present ones."""
+    now = state.demands[-1][0]
+    looked_s = state.regret.looked_s
+    if looked_s is not None and now - looked_s < LOOK_S:
+        return None, state
+    excess, cost, best = excess_percent(shares, view.bounds, requests_per_s)
+    state = replace(state, regret=state.regret.grown(excess, now))
+    room = view.most - pods.expected if view.most else MOST_AT_ONCE
+    if excess <= 0.0 or room <= 0 or not worth_a_change(state.regret, cost, best, policy):
+        return None, state
+    out = scale_out(ledger, view.key, view.wish, requests_per_s, room, policy, total_requests_per_s=requests_per_s)
+    state = replace(state, regret=Regret(looked_s=now), reshaping=bool(out.plans), superfluous_since_s=None)
+    if not out.plans:
+        return None, state
+    facts = [reason("reshape", cost_percent=cost, best_percent=best), *out.reasons]
+    return _Scale(pods.expected + len(out.plans), plans=out.plans, reasons=facts), state
 
 
 def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, more: int) -> tuple[float, int]:
@@ -260,8 +296,11 @@ def _in(
     gone = superfluous(pods.placed, view.bounds, requests_per_s, policy)
     spare = len(gone) + (pods.unplanned if pods.placed else 0)
     allowed = pods.expected - max(view.least, 1)
+    if state.reshaping and pods.unready > 0:
+        return _Scale(max(pods.expected, view.least, 1)), state
     if spare == 0 or allowed <= 0:
-        return _Scale(max(pods.expected, view.least, 1)), replace(state, superfluous_since_s=None)
+        state = replace(state, superfluous_since_s=None, reshaping=False)
+        return _Scale(max(pods.expected, view.least, 1)), state
     now = state.demands[-1][0]
     since = state.superfluous_since_s
     if since is None or state.superfluous_of != pods.expected:

@@ -106,6 +106,8 @@ class Ledger:
         books = self._books.get(wanted.gpu_uuid)
         if books is None:
             return reason("gpu-unknown", gpu=wanted.gpu_uuid)
+        if not (books.gpu.healthy and books.gpu.mps_ready):
+            return reason("gpu-not-ready", gpu=wanted.gpu_uuid)
         if wanted.memory_bytes > books.free_memory_bytes:
             return reason("memory-full", gpu=wanted.gpu_uuid, free_bytes=books.free_memory_bytes)
         if processes > books.free_clients:
@@ -128,9 +130,9 @@ class Ledger:
         self._enter(placement)
 
     def growth(self, placement: Placement) -> int:
-        """The largest quota a placed pod may be written now, in percent."""
-        row = self.row_of(placement)
-        if row is None:
+        """The largest quota a placed pod may be written now, in percent: no more where its agent is silent."""
+        row, books = self.row_of(placement), self._books.get(placement.slice.gpu_uuid)
+        if row is None or books is None or not books.gpu.reachable:
             return placement.held_quota_percent
         return min(100, placement.held_quota_percent + row.free_percent)
 
@@ -142,6 +144,7 @@ class Ledger:
         changed = replace(
             placement,
             slice=replace(placement.slice, time_quota=quota, generation=placement.slice.generation + 1),
+            applied_generation=min(placement.applied_generation, placement.slice.generation),
             applied_quota_percent=max(placement.applied_quota_percent, placement.held_quota_percent),
         )
         self._enter(changed)

@@ -74,45 +74,33 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """What the new pods should do."""
+class SliceTask:
+    """What new pods should do: carry ``requests_per_s`` together, being at most ``most_pods``."""
 
     requests_per_s: float
     headroom: float
     unprofiled_sm_percent: int
-    siblings: int
-    most_pods: int
-    total_requests_per_s: float
+    siblings: int = 0
+    """Pods of the revision that there are already."""
+    most_pods: int = 1
+    total_requests_per_s: float = 0.0
+    """What the balancer will share equally among siblings and new pods."""
 
     def rate_of(self, pods: int) -> float:
-        """What each of so many new pods must carry: the deficit, and the part that the balancer will give it."""
+        """What each of so many new pods must carry: a part of the deficit, and the part that it will be given."""
         return max(self.requests_per_s / pods, self.total_requests_per_s / (self.siblings + pods))
 
 
 def choose_slice(
-    ledger: Ledger,
-    wish: SliceWish,
-    requests_per_s: float,
-    *,
-    headroom: float,
-    unprofiled_sm_percent: int,
-    siblings: int = 0,
-    most_pods: int = 1,
-    total_requests_per_s: float = 0.0,
+    ledger: Ledger, wish: SliceWish, requests_per_s: float, *, headroom: float, unprofiled_sm_percent: int
 ) -> Chosen | NoRoom:
-    """The best slice for one more pod, the first of at most ``most_pods`` that should carry ``requests_per_s``.
+    """The best slice for one more pod that should carry ``requests_per_s``."""
+    task = SliceTask(requests_per_s=requests_per_s, headroom=headroom, unprofiled_sm_percent=unprofiled_sm_percent)
+    return choose_first_slice(ledger, wish, task)
 
-    ``siblings``: pods of the revision that there are already, among which and the new ones the balancer will
-    share ``total_requests_per_s`` equally.
-    """
-    task = _Task(
-        requests_per_s=requests_per_s,
-        headroom=headroom,
-        unprofiled_sm_percent=unprofiled_sm_percent,
-        siblings=siblings,
-        most_pods=most_pods,
-        total_requests_per_s=total_requests_per_s,
-    )
+
+def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chosen | NoRoom:
+    """The best slice for the first of the pods that a task needs."""
     candidates: list[_Candidate] = []
     obstacles: list[Reason] = []
     alike: set[object] = set()
@@ -159,7 +147,7 @@ def _full(books: GpuBooks) -> Reason:
     return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.free_sm_percent, row_room=rows or "none")
 
 
-def _candidates(books: GpuBooks, wish: SliceWish, task: _Task) -> Iterator[_Candidate]:
+def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_Candidate]:
     table = wish.tables.get(books.gpu.product)
     low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
     for row_number, sm, free_percent in _lanes(books, wish, table, task.unprofiled_sm_percent):
@@ -198,7 +186,7 @@ class _Part:
     cost: float
 
 
-def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: _Task) -> _Part:
+def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: SliceTask) -> _Part:
     """The number of pods at which a lane's kind is cheapest; all the lane has where no number carries the task."""
     best: _Part | None = None
     for pods in range(1, max(1, min(task.most_pods, SPLIT_MOST)) + 1):

@@ -15,7 +15,7 @@ class Policy:
     least_fall_percent: int = 3
     """A quota is lowered by so many points at least: less saves nothing that a write is worth."""
 
-    headroom: float = 4.0
+    headroom: float = 2.0
     """A new pod's share is chosen so that its quota alone can carry so many times the demand it was made for."""
 
     least_requests_per_s: float = 0.2
@@ -35,6 +35,12 @@ class Policy:
 
     least_wait_s: float = 15.0
     """But never for less: where pods start quickly, load comes back as quickly."""
+
+    regret: float = 1.0
+    """Pods are replaced by ones of another SM share once so many times the cost of that has been lost."""
+
+    drain_of_pod_s: float = 30.0
+    """How long a pod holds its slice after its deletion: Knative's queue-proxy drains."""
 
     scale_in_load: float = 0.85
     """Fewer pods must carry the demand with this part of what they can."""

@@ -160,9 +160,11 @@ def _table(ledger: Ledger, placement: Placement, tables: Mapping[str, CapacityTa
 
 
 def _free_percent(ledger: Ledger, revision: RevisionKey, placement: Placement) -> int:
-    row = ledger.row_of(placement)
+    row, books = ledger.row_of(placement), ledger.books(placement.slice.gpu_uuid)
     if row is None:
         return placement.slice.time_quota.percent
+    if books is not None and not books.gpu.reachable:
+        return placement.held_quota_percent  # nothing grows where the agent is silent
     mine = [pod for pod in row.pods.values() if pod.revision == revision and not pod.terminating]
     others = row.held_percent - sum(pod.held_quota_percent for pod in mine)
     return max(0, 100 - others) // max(1, len(mine))

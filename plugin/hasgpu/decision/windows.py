@@ -7,7 +7,6 @@ knative/serving pkg/autoscaler/aggregation/bucketing.go; equal inputs give equal
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from hasgpu.model.go_values import round_half_away
 
@@ -129,9 +128,6 @@ class WeightedWindow(LinearWindow):
     def resize(self, window_s: float, now: float) -> None:
         super().resize(window_s, now)
         self._coefficient = smoothing_coefficient(math.ceil(window_s / self._granularity_s))
-
-
-WindowType = Callable[[float], LinearWindow]
 
 
 def smoothing_coefficient(buckets: int) -> float:

@@ -20,8 +20,8 @@ from .kpa import Kpa, Shape
 class Tuning:
     """The knobs of all policies; each reads its own. Defaults are what tuning on training seeds chose."""
 
-    risk_quantile: float = 0.95
-    free: float = 0.10
+    risk_quantile: float = 0.90
+    free: float = 0.0
     interference: float = 0.05
     hasgpu: Knobs = field(default_factory=Knobs)
     kpa_concurrency: float = 1.0

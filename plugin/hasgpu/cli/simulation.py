@@ -1,0 +1,73 @@
+"""Process cli: carries `simulate` out: files in; result.json, decisions and plots out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from hasgpu.model.profile import Gate
+from hasgpu.simulator.functions_file import products, read_functions
+from hasgpu.simulator.located import InputError
+from hasgpu.simulator.plots import draw
+from hasgpu.simulator.policies.registry import policy_named
+from hasgpu.simulator.result import DECISIONS_FILE, summary
+from hasgpu.simulator.run import Setup, simulate, simulated_gpus
+from hasgpu.simulator.workload import read_workload
+
+from .command import Progress, Trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationOrder:
+    """What the command line says."""
+
+    workload: Path
+    functions: Path
+    gpus: int
+    gpu_memory: int
+    """Bytes."""
+    policy: str
+    gate: str
+    seed: int
+    output: Path
+    noise: float
+    interference: float
+    plots: bool
+
+
+def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, object]:
+    """Simulates and writes the output folder; the overall result."""
+    try:
+        functions = read_functions(order.functions)
+        workload = read_workload(order.workload, [each.name for each in functions], order.seed)
+    except InputError as error:
+        raise Trouble(str(error)) from error
+    setup = Setup(
+        functions=functions,
+        workload=workload,
+        gpus=simulated_gpus(order.gpus, products({each.name: each for each in functions}), order.gpu_memory),
+        gate=cast("Gate", order.gate),
+        seed=order.seed,
+        noise=order.noise,
+        interference=order.interference,
+    )
+    policy = policy_named(order.policy, setup)
+    with progress.step(f"simulating {sum(len(each) for each in workload.arrivals.values())} requests"):
+        cluster = simulate(setup, policy)
+    result = {
+        **summary(cluster, workload.horizon_s),
+        "policy": order.policy,
+        "gate": order.gate,
+        "seed": order.seed,
+        "gpus": order.gpus,
+        "horizon_s": workload.horizon_s,
+    }
+    order.output.mkdir(parents=True, exist_ok=True)
+    (order.output / DECISIONS_FILE).write_text("".join(f"{line}\n" for line in cluster.log.lines), encoding="utf-8")
+    (order.output / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if order.plots:
+        with progress.step("drawing"):
+            draw(cluster, order.output)
+    return result

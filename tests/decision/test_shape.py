@@ -1,0 +1,36 @@
+"""Another SM share: only once the present one has cost as much as the change would."""
+
+from __future__ import annotations
+
+import pytest
+from hasgpu.decision.policy import Policy
+from hasgpu.decision.shape import Regret, best_cost_percent, worth_a_change
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.decision.world import bounds, table
+
+
+def test_the_best_shape_of_a_proportional_table_costs_its_part_of_the_gpu() -> None:
+    assert best_cost_percent(table(40.0), bounds(), 20.0) == pytest.approx(50.0, rel=0.02)
+
+
+def test_where_no_shape_carries_the_demand_none_is_better() -> None:
+    assert best_cost_percent(table(1.0), bounds(), 100.0) == float("inf")
+
+
+@given(st.lists(st.floats(-50.0, 50.0), max_size=50))
+def test_regret_is_never_negative_and_silence_adds_at_most_two_looks(excesses: list[float]) -> None:
+    regret, now = Regret(), 0.0
+    for excess in excesses:
+        before = regret.percent_s
+        regret = regret.grown(excess, now)
+        assert 0.0 <= regret.percent_s <= before + max(0.0, excess) * 10.0
+        now += 1000.0
+
+
+def test_a_change_waits_until_its_own_cost_was_lost() -> None:
+    policy = Policy(startup_s=10.0)
+    # 20 % for 10 s while the new pod starts, 50 % for 30 s while the old one drains.
+    assert not worth_a_change(Regret(percent_s=1699.0), 50.0, 20.0, policy)
+    assert worth_a_change(Regret(percent_s=1700.0), 50.0, 20.0, policy)
