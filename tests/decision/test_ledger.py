@@ -154,3 +154,20 @@ def test_at_every_instant_what_the_agents_enforce_fits_its_row(seed: int, steps:
 
 def test_the_table_of_this_world_is_proportional() -> None:
     assert table(40.0).rate(50, 50) == pytest.approx(10.0)
+
+
+def test_where_the_agent_is_silent_nothing_grows_and_nothing_comes() -> None:
+    silent = gpu(healthy=False, reachable=False)
+    held = pod(quota=30, applied=60)
+    ledger = Ledger([silent], [held, pod("other", revision=OTHER, quota=10)])
+    assert ledger.growth(held) == 60
+    assert ledger.growth(pod("other", revision=OTHER, quota=10)) == 10
+    assert ledger.refusal(pod("new", row=1, quota=10).slice, 1).fact == "gpu-not-ready"  # type: ignore[union-attr]
+
+
+def test_an_agent_ahead_of_our_copy_counts_with_what_it_laid() -> None:
+    behind = replace(pod(quota=20), applied_generation=7, applied_quota_percent=80)
+    ledger = Ledger([gpu()], [behind])
+    assert ledger.refusal(pod("new", quota=30).slice, 1).fact == "row-full"  # type: ignore[union-attr]
+    shrunk = ledger.write(behind, TimeQuota(10))
+    assert shrunk.held_quota_percent == 80

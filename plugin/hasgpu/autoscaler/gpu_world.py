@@ -6,6 +6,7 @@ than our copy of the pods. Where they differ the larger claim counts (design §5
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,13 +19,15 @@ from hasgpu.model.gpu import Gpu, GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.ledger import parse_slice
 from hasgpu.model.report import NodeReport, PodSliceReport
-from hasgpu.model.units import SmPartition, TimeQuota
+from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, SmPartition, TimeQuota
 
 from .own_writes import OwnWrites
 from .surroundings import Surroundings
 
 AGENT_SILENT_S = 10.0
 """An agent silent for longer: no placement and no growth on its node."""
+MOST_PROCESSES = 16
+_PROCESSES = re.compile(r"[0-9]{1,3}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
     reports = {each.pod_uid: each for report, _ in heard.values() for each in report.pods}
     pods = {pod_key(pod): pod for pod in map(writes.newest, around.pods.snapshot())}
     acknowledged = writes.forget_acknowledged(pods, reports)
-    fresh = {gpu.uuid for gpu in gpus if gpu.healthy}
+    fresh = {gpu.uuid for gpu in gpus if gpu.reachable}
     placements = [
         placement for pod in pods.values() if (placement := _placement(pod, reports, writes, fresh)) is not None
     ]
@@ -96,7 +99,8 @@ def _gpus(around: Surroundings, heard: Mapping[str, tuple[NodeReport, float]], n
             continue  # the agent that wrote it will write it again; a GPU that can't be read takes no pod
         last = heard.get(gpu.node)
         reachable = last is not None and now - last[1] <= AGENT_SILENT_S
-        yield replace(gpu, healthy=gpu.healthy and reachable and found.metadata.deletion_timestamp is None)
+        well = gpu.healthy and reachable and found.metadata.deletion_timestamp is None
+        yield replace(gpu, healthy=well, reachable=reachable)
 
 
 def _placement(pod: Pod, reports: Mapping[str, PodSliceReport], writes: OwnWrites, fresh: set[str]) -> Placement | None:
@@ -130,8 +134,8 @@ def _remnant(report: PodSliceReport) -> Placement:
     entry = GpuSlice(
         gpu_uuid=report.gpu_uuid,
         row=report.row,
-        sm_partition=SmPartition(max(1, report.sm_percent)),
-        time_quota=TimeQuota(report.quota_percent),
+        sm_partition=SmPartition(min(100, max(1, report.sm_percent))),
+        time_quota=_quota(report.quota_percent),
         memory_bytes=report.memory_bytes,
         generation=report.generation,
     )
@@ -146,9 +150,15 @@ def _remnant(report: PodSliceReport) -> Placement:
     )
 
 
+def _quota(percent: int) -> TimeQuota:
+    """What an agent says it has laid, rounded up to what a quota can be: one agent's fault must not stop all."""
+    return TimeQuota(0 if percent <= 0 else min(100, max(MIN_TIME_QUOTA_PERCENT, percent)))
+
+
 def _processes(pod: Pod) -> int:
+    """What the user asked for. The key may be changed on a pod: whatever it says, it counts within bounds."""
     text = pod.metadata.annotations.get(keys.GPU_PROCESSES, "1")
-    return int(text) if text.isdigit() else 1
+    return min(MOST_PROCESSES, max(1, int(text))) if _PROCESSES.match(text) else MOST_PROCESSES
 
 
 def _waiting(pods: Iterable[Pod]) -> tuple[Pod, ...]:

@@ -25,6 +25,8 @@ class Gpu:
     mps_ready: bool
     agent_address: str
     """host:port of the node's agent; empty where none has reported."""
+    reachable: bool = True
+    """The node's agent was heard in the last moments; else nobody knows what is applied, and nothing may grow."""
 
     def rounded_up(self, sm: SmPartition) -> SmPartition:
         """The least share not below ``sm`` that names a whole group of SMs.
@@ -69,7 +71,10 @@ class Placement:
 
     @property
     def held_quota_percent(self) -> int:
-        """What the row must count: the larger of written and applied; a shrink frees room only once acknowledged."""
-        if self.applied_generation >= self.slice.generation:
+        """What the row must count: the larger of written and applied; a shrink frees room only once acknowledged.
+
+        An agent that is ahead of what we read has laid what a leader before us wrote: that counts too.
+        """
+        if self.applied_generation == self.slice.generation:
             return self.slice.time_quota.percent
         return max(self.slice.time_quota.percent, self.applied_quota_percent)
