@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hasgpu.model.keys import RevisionKey
@@ -322,3 +323,63 @@ def test_a_placed_pod_that_its_node_cannot_take_is_deleted_and_its_node_avoided(
     cluster.hear_nothing_new(60.0)
     tick(cluster, 60.0)
     assert cluster.slice_of(again) != {}
+
+
+def test_a_silent_agent_lets_no_quota_grow(cluster: GpuCluster) -> None:
+    revision, pod = serving(cluster)
+    before = cluster.quota(pod)
+    cluster.gpu_class.on_stats(cluster.load(revision, 15.0), 21.0)
+    tick(cluster, 21.0)
+    assert cluster.quota(pod) == before
+    cluster.acknowledge(22.0)
+    cluster.gpu_class.on_stats(cluster.load(revision, 15.0), 22.0)
+    tick(cluster, 22.0)
+    assert cluster.quota(pod) > before
+
+
+def test_a_plan_for_a_gpu_whose_agent_fell_silent_is_not_followed(cluster: GpuCluster) -> None:
+    revision, _ = serving(cluster)
+    loaded(cluster, revision, 60.0, 20.0)
+    second = cluster.add_pod()
+    tick(cluster, 34.5)
+    assert cluster.slice_of(second) == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("\u00b2", id="a digit that is no number"),
+        pytest.param("9" * 5000, id="a number without end"),
+        pytest.param("none", id="no number"),
+    ],
+)
+def test_whatever_a_user_writes_on_a_placed_pod_the_others_are_placed(cluster: GpuCluster, said: str) -> None:
+    _, pod = serving(cluster)
+    cluster.api.merge(f"{PODS}/{pod}", {"metadata": {"annotations": {"hasgpu.dev/gpu-processes": said}}})
+    other = cluster.add_pod("fixed-00001", scaling="fixed", time_quota="30%")
+    tick(cluster, 11.0)
+    assert cluster.quota(other) == 30
+
+
+def test_a_pod_that_the_server_will_not_change_keeps_no_other_waiting(cluster: GpuCluster) -> None:
+    refused = cluster.add_pod("first-00001", scaling="fixed", time_quota="30%")
+    other = cluster.add_pod("other-00001", scaling="fixed", time_quota="30%")
+    cluster.acknowledge(10.0)
+    cluster.api.fail_next("PATCH", f"/pods/{refused}", 500, "AnotherWebhookIsDown")
+    tick(cluster, 10.0)
+    assert cluster.slice_of(refused) == {}
+    assert cluster.quota(other) == 30
+
+
+def test_a_report_that_makes_no_sense_is_counted_and_stops_nobody(cluster: GpuCluster) -> None:
+    pod = cluster.add_pod("fixed-00001", scaling="fixed", time_quota="30%")
+    cluster.acknowledge(10.0)
+    tick(cluster, 10.0)
+    cluster.acknowledge(11.0)
+    (report,) = cluster.reports.snapshot()["node-1"][0].pods
+    strange = replace(report, pod_uid="gone", quota_percent=3, sm_percent=900, row=1)
+    cluster.reports.put(NodeReport(node="node-1", revision=9, pods=(report, strange)), 12.0)
+    other = cluster.add_pod("other-00001", scaling="fixed", time_quota="30%")
+    tick(cluster, 12.0)
+    assert cluster.slice_of(pod) != {}
+    assert cluster.slice_of(other) == {} or cluster.slice_of(other)["row"] == "0"

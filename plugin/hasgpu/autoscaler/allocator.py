@@ -6,6 +6,7 @@ quota, at last a predecessor's place. A placed pod that its node can't take is d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,8 @@ from .plan_book import Plan, PlanBook
 from .revision_intents import LearntWork, RevisionIntents
 from .slice_writer import SliceWriter
 from .telling import Telling
+
+log = logging.getLogger(__name__)
 
 REPEAT_S = 60.0
 """A pod that waits for the same reasons says so again after this."""
@@ -76,7 +79,11 @@ class Allocator:
         """Places what can be placed."""
         self._give_up_unschedulable(one)
         for pod in one.world.waiting:
-            self._place(one, pod)
+            try:
+                self._place(one, pod)
+            except Exception:
+                # The pod's edge: what one brings up must not keep all others waiting.
+                log.exception("%s/%s: not placed", pod.metadata.namespace, pod.metadata.name)
         there = {pod.metadata.uid for pod in one.world.waiting}
         self._told = {uid: told for uid, told in self._told.items() if uid in there}
 

@@ -6,6 +6,7 @@ pods that wait are placed first, then each revision is decided over one ledger, 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -38,6 +39,8 @@ from .scaling_class import UNKNOWN, Wanted
 from .slice_writer import SliceWriter
 from .surroundings import Surroundings
 from .telling import Telling
+
+log = logging.getLogger(__name__)
 
 SETTLE_S = 3.0
 """After leadership was won, until every activator and agent has had time to speak."""
@@ -130,7 +133,12 @@ class HasClass:
     def _decide_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> None:
         decided: list[tuple[Decision, PodAutoscaler, ScaledRevision]] = []
         for key in sorted(ours, key=lambda each: _turn(one.world, each)):
-            decision = self._decide(one, key, ours[key])
+            try:
+                decision = self._decide(one, key, ours[key])
+            except Exception:
+                # The revision's edge: what one brings up must not stop the scaling of all others.
+                log.exception("%s: not decided", key)
+                continue
             if decision is not None:
                 decided.append((decision, ours[key], self._records[key]))
         # Raises use room that was free before this pass, so they need no shrink of it; a shrink can wait its turn.

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 WRITES_PER_S = 100
+WRITE_TIMEOUT_S = 4.0
+"""Below the fence's margin (lease less renew deadline, 5 s): a write begun as leader ends before another leads."""
 QUOTA_STATUS = "hasgpu.dev/time-quota"
 """On PodAutoscaler.status.annotations: the quota decided last, in percent."""
 _UNNEEDED_COST = "-100"
@@ -79,8 +81,8 @@ class SliceWriter:
             return False
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
         try:
-            self._session.request("DELETE", named(PODS, pod.namespace, pod.name), body=body)
-        except (NotFound, Conflict) as error:
+            self._session.request("DELETE", named(PODS, pod.namespace, pod.name), body=body, timeout_s=WRITE_TIMEOUT_S)
+        except ClusterError as error:
             log.info("%s: not deleted: %s", pod, error)
             return False
         return True
@@ -99,9 +101,14 @@ class SliceWriter:
             return False
         guarded = [test("/metadata/uid", pod.uid), *ops]
         try:
-            answer = json_patch(self._session, named(PODS, pod.namespace, pod.name), guarded)
+            path = named(PODS, pod.namespace, pod.name)
+            answer = json_patch(self._session, path, guarded, timeout_s=WRITE_TIMEOUT_S)
         except (Refused, Conflict, NotFound) as error:
             log.info("%s: changed since it was looked at: %s", pod, error)
+            return False
+        except ClusterError as error:
+            # One pod that the server will not change must not keep all others waiting.
+            log.warning("%s: not written: %s", pod, error)
             return False
         self._writes.wrote(decode(answer, Pod), now)
         return True
