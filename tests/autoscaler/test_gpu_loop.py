@@ -86,3 +86,16 @@ def test_a_failed_turn_is_followed_by_another() -> None:
     loop.on_stats([stat_of(1)])
     gpu.until("stats 1")
     loop.stop()
+
+
+def test_a_leader_whose_turn_fails_does_not_begin_anew() -> None:
+    gpu, woken = Noting(), threading.Event()
+    gpu.failures = 1
+    loop = GpuLoop(gpu, lambda: True, woken)
+    loop.start()
+    woken.set()
+    gpu.until("tick")
+    loop.on_stats([stat_of(1)])
+    gpu.until("stats 1")
+    loop.stop()
+    assert gpu.calls.count("lead True") == 1

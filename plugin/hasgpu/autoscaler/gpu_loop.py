@@ -30,6 +30,7 @@ class GpuLoop:
     ) -> None:
         self._gpu, self._leads, self._woken, self._clock = gpu, leads, woken, clock
         self._messages: deque[StatMessage] = deque(maxlen=_QUEUED_MESSAGES)
+        self._leading = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu class", daemon=True)
 
@@ -49,24 +50,24 @@ class GpuLoop:
         self._woken.set()
 
     def _run(self) -> None:
-        leading = False
         while not self._stopping.is_set():
             self._woken.wait(TICK_S)
             self._woken.clear()
             try:
-                leading = self._turn(leading)
+                self._turn()
             except Exception:
                 # The loop's edge: one bad turn must not end the class for all revisions.
                 log.exception("gpu class: a turn failed")
                 self._stopping.wait(TICK_S)
 
-    def _turn(self, leading: bool) -> bool:
+    def _turn(self) -> None:
         now, leads = self._clock(), self._leads()
-        if leads != leading:
+        if leads != self._leading:
             self._gpu.lead(leads, now)
+            # Noted before anything can fail: a leader that began anew with each failed turn would forget its writes.
+            self._leading = leads
         messages = [self._messages.popleft() for _ in range(len(self._messages))]
         if leads:
             if messages:
                 self._gpu.on_stats(messages, now)
             self._gpu.tick(now)
-        return leads
