@@ -127,7 +127,11 @@ class Process:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._event_loop.call(self._hang_up(), timeout_s=10.0)
+        try:
+            self._event_loop.call(self._hang_up(), timeout_s=10.0)
+        except Exception:
+            # Whatever a connection brings up, the Leases must be given back: else nobody leads until they run out.
+            log.exception("connections not ended")
         self._kpa.stop()
         self._gpu_loop.stop()
         for workers in self._workers:

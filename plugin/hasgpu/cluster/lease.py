@@ -84,11 +84,16 @@ class Elector:
             except ClusterError as error:
                 log.warning("lease %s/%s: %s", self._namespace, self._name, error)
                 held = None
+            except Exception:
+                # The loop's edge: an elector that ends leaves a replica that serves and can never lead again.
+                log.exception("lease %s/%s: a round failed", self._namespace, self._name)
+                held = None
             self._settle(held, asked_at)
             self._stopping.wait(self._retry_period_s)
         if self._leading:
-            self._release()
+            # First stop to lead, then let others: never the other way round.
             self._become(False)
+            self._release()
 
     def _settle(self, held: bool | None, asked_at: float) -> None:
         """Takes the outcome of one round; None is a round without an answer, which counts only past the deadline."""

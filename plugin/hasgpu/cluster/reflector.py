@@ -145,6 +145,11 @@ class Reflector(Generic[T]):
                 delay_s = self._backoff_s(failures)
                 if not self._stopping.is_set():
                     log.warning("reflector %s: %s; again in %.1f s", self._path, error, delay_s)
+            except Exception:
+                # The loop's edge: a watch that ends for good leaves its process blind without a word.
+                failures += 1
+                delay_s = self._backoff_s(failures)
+                log.exception("reflector %s: failed; again in %.1f s", self._path, delay_s)
             self._stopping.wait(delay_s)
 
     def _backoff_s(self, failures: int) -> float:
