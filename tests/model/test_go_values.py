@@ -21,29 +21,38 @@ def test_not_whole_numbers(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "want"),
-    [("1", 1), ("1.", 1), (".5", 0.5), ("-1e3", -1000), ("0x1p-2", 0.25), ("Inf", math.inf), ("-infinity", -math.inf)],
+    [
+        *(("1", 1), ("1.", 1), (".5", 0.5), ("-1e3", -1000), ("1e-400", 0.0)),
+        *(("1_000.5", 1000.5), ("1e1_0", 1e10), ("0x_1p4", 16), ("0x1_0p4", 256)),
+        *(("0x1p-2", 0.25), ("0x.8p1", 1), ("Inf", math.inf), ("-infinity", -math.inf)),
+    ],
 )
 def test_numbers(text: str, want: float) -> None:
     assert parse_float(text) == want
 
 
-@pytest.mark.parametrize("text", ["", " 1", "1_0", "1,5", "0x1", "e3", ".", "1e999", "1\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " 1", "1__0", "_1", "1_", "1_e5", "1._5", "1,5", "0x1", "e3", ".", "1e999", "0x1p2000", "+nan", "70%", "1\n"],
+)
 def test_not_numbers(text: str) -> None:
     with pytest.raises(ValueError, match="not a number"):
         parse_float(text)
 
 
-def test_truths() -> None:
-    assert [parse_bool(text) for text in ("1", "t", "True", "0", "F", "false")] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    with pytest.raises(ValueError, match="neither true nor false: 'yes'"):
-        parse_bool("yes")
+def test_nan_is_a_number_to_go() -> None:
+    assert math.isnan(parse_float("NaN"))
+
+
+def test_truths_are_written_in_six_ways_each() -> None:
+    assert all(parse_bool(text) for text in ("1", "t", "T", "true", "True", "TRUE"))
+    assert not any(parse_bool(text) for text in ("0", "f", "F", "false", "False", "FALSE"))
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "tRUE", " true", ""])
+def test_nothing_else_is_a_truth(text: str) -> None:
+    with pytest.raises(ValueError, match="neither true nor false"):
+        parse_bool(text)
 
 
 @pytest.mark.parametrize(("value", "want"), [(4.5, 5), (5.5, 6), (4.49, 4), (-4.5, -5), (0.0, 0)])

@@ -1,7 +1,7 @@
 """Numbers and truths as Go's strconv reads them: what Knative's annotations and ConfigMaps are written in.
 
-Python's own parsers accept spaces, underscores and other digits, and refuse hexadecimal floats. Durations are in
-``quantity``.
+Python's own parsers accept spaces and other digits, and refuse hexadecimal floats; Go allows underscores between the
+digits of a float, not of an integer. Durations are in ``quantity``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 _INT = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 _HEX = re.compile(r"[+-]?0[xX]([0-9a-fA-F]+(\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+\Z")
+_SEPARATOR = re.compile(r"(?<=[0-9])_(?=[0-9])")
+_HEX_SEPARATOR = re.compile(r"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")
 _NAMED = re.compile(r"([+-]?(inf|infinity)|nan)\Z", re.IGNORECASE)
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -28,14 +30,15 @@ def parse_int32(text: str) -> int:
 
 def parse_float(text: str) -> float:
     """strconv.ParseFloat(text, 64); ValueError if it is none or too large."""
-    if _HEX.match(text):
+    if _HEX.match(digits := _HEX_SEPARATOR.sub("", text)):
         try:
-            return float.fromhex(text)
+            return float.fromhex(digits)
         except OverflowError as error:
             raise ValueError(f"not a number of 64 bits: {text!r}") from error
     if _NAMED.match(text):
         return float(text)
-    value = float(text) if _DECIMAL.match(text) else math.inf
+    digits = _SEPARATOR.sub("", text)
+    value = float(digits) if _DECIMAL.match(digits) else math.inf
     if math.isinf(value):
         raise ValueError(f"not a number of 64 bits: {text!r}")
     return value

@@ -5,49 +5,14 @@ Strings are trimmed, other types are not; a missing key is its default; ``_examp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from hasgpu.model.go_values import parse_bool, parse_float, parse_int32
 from hasgpu.model.quantity import parse_duration_s
 
 from .errors import SettingsError
 
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
-_HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][+-]?[0-9]+\Z")
-_SPECIAL = re.compile(r"([+-]?inf(inity)?|nan)\Z", re.IGNORECASE)
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-
 EXAMPLE_KEY = "_example"
-
-
-def parse_int32(text: str) -> int:
-    """strconv.ParseInt(text, 10, 32)."""
-    if not _INTEGER.match(text) or not -(2**31) <= int(text) < 2**31:
-        raise ValueError("not a 32-bit integer")
-    return int(text)
-
-
-def parse_float(text: str) -> float:
-    """strconv.ParseFloat(text, 64), but for the underscores it only allows with base prefix 0."""
-    if _HEX.match(text):
-        return float.fromhex(text)
-    if _DECIMAL.match(text) or _SPECIAL.match(text):
-        value = float(text)
-        if value in (float("inf"), float("-inf")) and not _SPECIAL.match(text):
-            raise ValueError("out of range")
-        return value
-    raise ValueError("not a number")
-
-
-def parse_bool(text: str) -> bool:
-    """strconv.ParseBool."""
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    raise ValueError("not a boolean (true or false)")
 
 
 class Texts:
