@@ -23,7 +23,8 @@ def _lost(mode: str, kernel_us: int, seconds: float, rounds: int) -> Figure:
         without = _rate(mode, kernel_us, seconds, shim=False)
         ratios.append(100 - 100 * _rate(mode, kernel_us, seconds, shim=True) / without)
         plain.append(without)
-    beside = f"{min(ratios):.2f} to {max(ratios):.2f} in {rounds} pairs; driver alone {statistics.median(plain):.0f} kernels/s"
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f} in {rounds} pairs"
+    beside = f"{spread}; driver alone {statistics.median(plain):.0f} kernels/s"
     name = f"throughput lost at quota 100 %, {mode} {kernel_us} us"
     return Figure(name=name, value=statistics.median(ratios), unit="%", goal=1, beside=beside)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from .bench import WINDOW_NS, Bench
@@ -32,7 +33,7 @@ def _at_the_slot(seconds: float) -> list[Figure]:
         bench.close()
     period_ns = table.entries[0].windows * WINDOW_NS
     delays_us = []
-    for before_ns, launch_ns in zip(launches, launches[1:], strict=False):
+    for before_ns, launch_ns in itertools.pairwise(launches):
         at_ns = max(start for start in _instants(starts, period_ns, launch_ns) if start <= launch_ns)
         if before_ns < at_ns - 1_000_000:
             delays_us.append((launch_ns - at_ns) / 1e3)

@@ -66,3 +66,14 @@ EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
 EXPORT CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph *graph) {
     return ended(REAL(cuStreamEndCapture_ptsz)(stream, graph));
 }
+/* Into a graphics command list. */
+EXPORT CUresult cuStreamBeginCaptureToCig(CUstream stream, void *parameters) {
+    return begun(REAL(cuStreamBeginCaptureToCig)(stream, parameters));
+}
+EXPORT CUresult cuStreamBeginCaptureToCig_ptsz(CUstream stream, void *parameters) {
+    return begun(REAL(cuStreamBeginCaptureToCig_ptsz)(stream, parameters));
+}
+EXPORT CUresult cuStreamEndCaptureToCig(CUstream stream) { return ended(REAL(cuStreamEndCaptureToCig)(stream)); }
+EXPORT CUresult cuStreamEndCaptureToCig_ptsz(CUstream stream) {
+    return ended(REAL(cuStreamEndCaptureToCig_ptsz)(stream));
+}
