@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 STAGES = ("admit", "place", "decide", "actuate")
-EVENT_TYPES = ("dev.hasgpu.revision.scaled.v1", "dev.hasgpu.revision.quota.changed.v1")
 
 
 def linked_story(spans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:

@@ -13,8 +13,6 @@ import pytest
 
 from e2e.commands import CommandFailed, apply, environment, kubectl
 
-ALLOCATOR_ACCOUNT = "system:serviceaccount:knative-serving:hasgpu-autoscaler"
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _cluster() -> None:

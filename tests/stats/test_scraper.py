@@ -137,15 +137,5 @@ def test_nothing_is_recorded_where_too_few_pods_tell_the_truth(lie: dict[str, ob
     asyncio.run(play())
 
 
-def test_unequal_pods_are_all_asked_and_the_silent_one_is_left_out() -> None:
-    async def play() -> None:
-        async with queue_proxies() as (proxies, scraper):
-            proxies.bodies = {"127.0.0.2": stat(1), "127.0.0.4": stat(4)}
-            got = await scraper.scrape_all(KEY, PODS)
-            assert [each.average_concurrent_requests for each in got] == [1, 4]
-
-    asyncio.run(play())
-
-
 def test_a_revision_without_pods_has_no_data_of_its_own() -> None:
     assert asyncio.run(Scraper().scrape(KEY, [], 60)) is None

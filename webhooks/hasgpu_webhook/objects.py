@@ -67,7 +67,6 @@ class SecurityContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """Of a pod or of a container; Pod Security judges these fields."""
 
     run_as_non_root: bool | None = None
-    run_as_user: int | None = None
     allow_privilege_escalation: bool | None = None
     capabilities: Capabilities | None = None
     seccomp_profile: SeccompProfile | None = None

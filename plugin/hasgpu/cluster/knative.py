@@ -99,7 +99,6 @@ class RevisionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a revision runs; containers are kept raw."""
 
     container_concurrency: int | None = None
-    timeout_seconds: int | None = None
     containers: tuple[dict[str, Any], ...] = ()
 
 
@@ -107,8 +106,6 @@ class RevisionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What became of a revision."""
 
     conditions: tuple[Condition, ...] = ()
-    desired_replicas: int | None = None
-    actual_replicas: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,8 +133,6 @@ class KnativeServiceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="ca
     """What became of a service."""
 
     url: str = ""
-    latest_ready_revision_name: str = ""
-    latest_created_revision_name: str = ""
     conditions: tuple[Condition, ...] = ()
 
 

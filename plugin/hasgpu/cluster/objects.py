@@ -41,7 +41,6 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     image: str = ""
     resources: Resources = Resources()
     ports: tuple[ContainerPort, ...] = ()
-    restart_policy: str = ""
 
 
 class Toleration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -63,10 +62,8 @@ class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tolerations: tuple[Toleration, ...] = ()
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
-    overhead: dict[str, str | int | float] = {}
     priority: int = 0
     runtime_class_name: str = ""
-    termination_grace_period_seconds: int = 30
 
 
 class ContainerWaiting(msgspec.Struct, frozen=True):
@@ -81,7 +78,6 @@ class ContainerState(msgspec.Struct, frozen=True):
 
     waiting: ContainerWaiting | None = None
     running: dict[str, Any] | None = None
-    terminated: dict[str, Any] | None = None
 
 
 class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -90,7 +86,6 @@ class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     name: str
     container_id: str = msgspec.field(default="", name="containerID")
     ready: bool = False
-    started: bool | None = None
     restart_count: int = 0
     state: ContainerState = ContainerState()
 
@@ -102,7 +97,6 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
     pod_ip: str = msgspec.field(default="", name="podIP")
-    host_ip: str = msgspec.field(default="", name="hostIP")
     start_time: datetime | None = None
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
@@ -142,7 +136,7 @@ class LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ReplicaSpec(msgspec.Struct, frozen=True):
-    """What a Deployment or ReplicaSet asks for; the template is kept raw."""
+    """What a Deployment asks for; the template is kept raw."""
 
     replicas: int = 1
     selector: LabelSelector = LabelSelector()
@@ -153,24 +147,14 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What became of its replicas."""
 
     replicas: int = 0
-    ready_replicas: int = 0
     available_replicas: int = 0
     updated_replicas: int = 0
-    unavailable_replicas: int = 0
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """A Deployment."""
-
-    metadata: Metadata
-    spec: ReplicaSpec = ReplicaSpec()
-    status: ReplicaStatus = ReplicaStatus()
-
-
-class ReplicaSet(msgspec.Struct, frozen=True, kw_only=True):
-    """A ReplicaSet."""
 
     metadata: Metadata
     spec: ReplicaSpec = ReplicaSpec()
@@ -217,19 +201,10 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     unschedulable: bool = False
 
 
-class NodeAddress(msgspec.Struct, frozen=True):
-    """One address of a node."""
-
-    type: str
-    address: str
-
-
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a node has."""
 
     allocatable: dict[str, str] = {}
-    capacity: dict[str, str] = {}
-    addresses: tuple[NodeAddress, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
 
@@ -244,43 +219,6 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     def ready(self) -> bool:
         """True where its Ready condition is True."""
         return is_true(self.status.conditions, "Ready")
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A core Service; its spec is kept raw."""
-
-    metadata: Metadata
-    spec: dict[str, Any] = {}
-
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One endpoint of a slice."""
-
-    addresses: tuple[str, ...] = ()
-    conditions: dict[str, bool] = {}
-    target_ref: dict[str, str] | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Ready unless said otherwise."""
-        return self.conditions.get("ready", True)
-
-
-class EndpointPort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of a slice."""
-
-    name: str = ""
-    port: int = 0
-    protocol: str = "TCP"
-
-
-class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Endpoints of a Service (label kubernetes.io/service-name)."""
-
-    metadata: Metadata
-    address_type: str = "IPv4"
-    endpoints: tuple[Endpoint, ...] | None = None
-    ports: tuple[EndpointPort, ...] | None = None
 
 
 class LeaseSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

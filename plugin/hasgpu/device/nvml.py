@@ -78,10 +78,6 @@ class Nvml:
         """Ends the use of NVML by this process."""
         pynvml.nvmlShutdown()
 
-    def driver_version(self) -> str:
-        """For people, e.g. ``570.124.06``."""
-        return _text(_ask(pynvml.nvmlSystemGetDriverVersion))
-
     def devices(self) -> tuple[Device, ...]:
         """All GPUs that this process may see, by index."""
         count = _ask(pynvml.nvmlDeviceGetCount)

@@ -46,7 +46,6 @@ METRIC = "autoscaling.knative.dev/metric"
 TARGET_BURST_CAPACITY = "autoscaling.knative.dev/target-burst-capacity"
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 REVISION_LABEL = "serving.knative.dev/revision"
-REVISION_UID_LABEL = "serving.knative.dev/revisionUID"
 SERVICE_LABEL = "serving.knative.dev/service"
 CONFIGURATION_LABEL = "serving.knative.dev/configuration"
 

@@ -40,6 +40,3 @@ class ScaleResult:
     panicking: bool = False
     stable: float = 0.0
     panic: float = 0.0
-
-
-NO_OPINION = ScaleResult(desired_pods=0, excess_burst_capacity=0, valid=False)

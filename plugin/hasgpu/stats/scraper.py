@@ -66,11 +66,6 @@ class Scraper:
             raise ScrapeError(f"{key}: {len(stats)} of {wanted} pods answered, {len(pods)} are ready")
         return _extrapolated(key, stats, len(pods))
 
-    async def scrape_all(self, key: RevisionKey, pods: Sequence[Scrapeable]) -> list[StatMessage]:
-        """Every pod that answers: pods of unequal slices can't stand for each other."""
-        answers = await asyncio.gather(*(self._one(key, pod) for pod in pods))
-        return [answer for answer in answers if answer is not None]
-
     def keep_only(self, ips: set[str]) -> None:
         """Drops connections to pods that are gone."""
         self._client.keep_only({(ip, self._port) for ip in ips})
