@@ -26,7 +26,7 @@ T = TypeVar("T")
 _PREFIX = "autoscaling.knative.dev/"
 MIN_ACTIVATORS = 2
 _ACTIVATION_BUFFER_S = 30.0
-_RPS_UTILIZATION = 0.7
+RPS_UTILIZATION = 0.7
 _NS = 10**9
 _WITHOUT_ALIAS = ("activation-scale", "target", "window")
 _WEIGHTED = ("weighted-exponential", "weightedExponential")
@@ -148,7 +148,7 @@ def _target_and_total(pa: PodAutoscaler, settings: AutoscalerSettings) -> tuple[
     """Load per pod that is aimed at, and that a pod can take."""
     metric, concurrency = _metric(pa), pa.spec.container_concurrency
     if metric == "rps":
-        total, utilization = settings.requests_per_second_target_default, _RPS_UTILIZATION
+        total, utilization = settings.requests_per_second_target_default, RPS_UTILIZATION
     else:
         total = float(concurrency) or settings.container_concurrency_target_default
         utilization = settings.container_concurrency_target_fraction
