@@ -10,8 +10,13 @@ import click
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POLICIES = (
     "hasgpu",
+    "has-gpu-published",
+    "has-gpu-intended",
+    "fast-gshare",
     "kpa-whole",
     "kpa-static",
+    "dilu-like",
+    "infless-like",
     "clairvoyant-5s",
     "rate-5s",
 )

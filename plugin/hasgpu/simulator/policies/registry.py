@@ -11,9 +11,12 @@ from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.policy import Policy
 from hasgpu.simulator.run import Setup
 
+from .dilu_like import DiluLike
 from .five_seconds import FiveSeconds
+from .has_gpu import START, HasGpu
 from .hasgpu import Hasgpu
 from .kpa import Kpa, Shape
+from .unit_pods import UnitPods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +30,18 @@ class Tuning:
     kpa_concurrency: float = 1.0
     kpa_static_requests_per_s: float = 10.0
     """The slice of kpa-static is the cheapest that carries so much."""
+    has_gpu_up: float = 0.9
+    has_gpu_start: tuple[int, int] = START
+    has_gpu_capacity: float = 1.0
+    """Published: a factor on what it thinks a slice carries."""
+    utilisation: float = 0.6
+    """Of the time a latency leaves, for fast-gshare, dilu-like and infless-like."""
+    dilu_growth: float = 2.0
+    """The limit as a multiple of the request."""
 
 
-def _belief(setup: Setup, tuning: Tuning) -> Belief:
+def belief_of(setup: Setup, tuning: Tuning) -> Belief:
+    """What every policy of a run believes of its functions."""
     return Belief(
         product=setup.gpus[0].product,
         gate=setup.gate,
@@ -37,18 +49,6 @@ def _belief(setup: Setup, tuning: Tuning) -> Belief:
         interference=max(tuning.interference, setup.interference),
         free=tuning.free,
     )
-
-
-def _hasgpu(setup: Setup, tuning: Tuning) -> Policy:
-    return Hasgpu(_belief(setup, tuning), tuning.hasgpu, tuning.risk_quantile)
-
-
-def _kpa_whole(setup: Setup, tuning: Tuning) -> Policy:
-    return Kpa(lambda _: (100, 100), tuning.kpa_concurrency, least=1)
-
-
-def _kpa_static(setup: Setup, tuning: Tuning) -> Policy:
-    return Kpa(static_shape(_belief(setup, tuning), tuning.kpa_static_requests_per_s), tuning.kpa_concurrency, least=0)
 
 
 def static_shape(belief: Belief, requests_per_s: float) -> Shape:
@@ -69,10 +69,55 @@ def static_shape(belief: Belief, requests_per_s: float) -> Shape:
     return shape
 
 
+def _hasgpu(setup: Setup, tuning: Tuning) -> Policy:
+    return Hasgpu(belief_of(setup, tuning), tuning.hasgpu, tuning.risk_quantile)
+
+
+def _kpa_whole(setup: Setup, tuning: Tuning) -> Policy:
+    return Kpa(lambda _: (100, 100), tuning.kpa_concurrency, least=1)
+
+
+def _kpa_static(setup: Setup, tuning: Tuning) -> Policy:
+    shape = static_shape(belief_of(setup, tuning), tuning.kpa_static_requests_per_s)
+    return Kpa(shape, tuning.kpa_concurrency, least=0)
+
+
+def _published(setup: Setup, tuning: Tuning) -> Policy:
+    return HasGpu(
+        belief_of(setup, tuning),
+        published=True,
+        start=tuning.has_gpu_start,
+        capacity=tuning.has_gpu_capacity,
+    )
+
+
+def _intended(setup: Setup, tuning: Tuning) -> Policy:
+    return HasGpu(belief_of(setup, tuning), published=False, up=tuning.has_gpu_up)
+
+
+def _fast_gshare(setup: Setup, tuning: Tuning) -> Policy:
+    return UnitPods(belief_of(setup, tuning), utilisation=tuning.utilisation, band=0.2, uniform=True, keep_s=10.0)
+
+
+def _infless_like(setup: Setup, tuning: Tuning) -> Policy:
+    return UnitPods(belief_of(setup, tuning), utilisation=tuning.utilisation, band=0.1, uniform=False, keep_s=60.0)
+
+
+def _dilu_like(setup: Setup, tuning: Tuning) -> Policy:
+    return DiluLike(
+        belief_of(setup, tuning), utilisation=tuning.utilisation, growth=tuning.dilu_growth, window=40, most=0.75
+    )
+
+
 POLICIES: Mapping[str, Callable[[Setup, Tuning], Policy]] = {
     "hasgpu": _hasgpu,
+    "has-gpu-published": _published,
+    "has-gpu-intended": _intended,
+    "fast-gshare": _fast_gshare,
     "kpa-whole": _kpa_whole,
     "kpa-static": _kpa_static,
+    "dilu-like": _dilu_like,
+    "infless-like": _infless_like,
     "clairvoyant-5s": lambda setup, _: FiveSeconds(setup, knows_arrivals=True),
     "rate-5s": lambda setup, _: FiveSeconds(setup, knows_arrivals=False),
 }
