@@ -129,7 +129,6 @@ def test_traces_over_http_are_read() -> None:
         pytest.param({"capacity-margin-percent": "95"}, id="a margin that leaves nothing"),
         pytest.param({"mps-client-limit": "61"}, id="more clients than MPS serves"),
         pytest.param({"replace": "always"}, id="an unknown way to replace"),
-        pytest.param({"lending": "yes"}, id="an unknown way to lend"),
         pytest.param({"progress-deadline": "soon"}, id="a deadline that is no duration"),
         pytest.param({"tolerations": "{key: gpu}"}, id="a toleration that is no list"),
         pytest.param({"tolerations": "[{key: gpu, seconds: 1}]"}, id="a toleration with a foreign field"),

@@ -20,7 +20,6 @@ SIDECAR_IMAGE = "hasgpu.local/hasgpu-sidecar:1"
 
 Replace = Literal["keep-last", "recreate"]
 RowPolicy = Literal["slots", "token"]
-Lending = Literal["strict", "borrow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,6 @@ class HasgpuSettings:
     window_s: float = 0.04
     """W: a pod with quota q gets qW of GPU time in each window."""
     row_policy: RowPolicy = "slots"
-    lending: Lending = "strict"
     risk_quantile: float = 0.95
     """Demand is planned at this quantile of the forecast."""
     capacity_margin_percent: float = 10.0
@@ -70,7 +68,6 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
     settings = HasgpuSettings(
         window_s=texts.duration_s("window", 0.04),
         row_policy=cast("RowPolicy", texts.choice("row-policy", "slots", "slots", "token")),
-        lending=cast("Lending", texts.choice("lending", "strict", "strict", "borrow")),
         risk_quantile=texts.number("risk-quantile", 0.95),
         capacity_margin_percent=texts.number("capacity-margin-percent", 10.0),
         interference_percent=texts.number("interference-percent", 5.0),
