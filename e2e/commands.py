@@ -55,3 +55,19 @@ def apply(manifest: Mapping[str, Any] | str) -> None:
 def kn(*words: str, timeout_s: float = 180.0) -> str:
     """kn's output."""
     return run("kn", *words, timeout_s=timeout_s)
+
+
+def remove_services(namespace: str) -> None:
+    """Deletes a namespace's Knative services and waits for their pods.
+
+    Then the namespace goes at once; with pods in it its controller would look again only after minutes.
+    """
+    kubectl("--namespace", namespace, "delete", "ksvc", "--all")
+    kubectl("--namespace", namespace, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
+
+
+def wait_if_leaving(namespace: str) -> None:
+    """Returns when no namespace of that name is being deleted."""
+    phase = kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+    if phase == "Terminating":
+        kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=200s", timeout_s=210)

@@ -17,14 +17,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from e2e.commands import ROOT, CommandFailed, apply, kn, kubectl, kubectl_json
+from e2e.commands import ROOT, CommandFailed, apply, kn, kubectl, kubectl_json, remove_services, wait_if_leaving
 from e2e.demo.functions import IMAGE, ingress_address
 from e2e.demo.summary import percentile
 from e2e.load.arrivals import Slot, poisson
 from e2e.load.replay import Outcome, Target, replay
 
 from .invariants import overcommitted, phantoms
-from .victims import COMPONENTS, Component, kill, running
+from .victims import COMPONENTS, Component, running, strike
 
 NAMESPACE, SERVICE = "hasgpu-chaos", "steady"
 console = Console(stderr=True, highlight=False)
@@ -32,6 +32,7 @@ console = Console(stderr=True, highlight=False)
 
 def stage() -> Target:
     """A GPU service with one or two pods."""
+    wait_if_leaving(NAMESPACE)
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     profile = ROOT / "e2e/demo/profiles/resnet50.yaml"
     kubectl("--namespace", NAMESPACE, "apply", "-f", str(profile))
@@ -60,6 +61,8 @@ class Killer(threading.Thread):
         super().__init__(name="killer", daemon=True)
         self._component, self._instants_s, self._begin = component, instants_s, begin
         self.killed = 0
+        self.missed = 0
+        """Instants at which nothing of the component ran."""
         self.processes = 0
         self.control_away_s: list[float] = []
         self.violations: list[str] = []
@@ -69,8 +72,11 @@ class Killer(threading.Thread):
         for instant in self._instants_s:
             time.sleep(max(0.0, self._begin + instant - time.monotonic()))
             victims = running(self._component)
+            if not victims:
+                self.missed += 1
+                continue
             chance.shuffle(victims)
-            self.processes += kill(victims[: self._component.replicas_at_once])
+            self.processes += strike(self._component, victims[: self._component.replicas_at_once])
             self.killed += len(victims[: self._component.replicas_at_once])
             self._watch_control()
             self.violations += overcommitted(kubectl_json("get", "pods", "-A")["items"])
@@ -83,6 +89,22 @@ class Killer(threading.Thread):
                 self.control_away_s.append(time.monotonic() - begin)
                 return
         self.control_away_s.append(float("inf"))
+
+
+def replace_pods(until: float) -> None:
+    """Every ten seconds one ready pod of the service is deleted, as a node drain would; the other keeps serving."""
+    while time.monotonic() < until:
+        ready = [pod for pod in kubectl_json("get", "pods", "--namespace", NAMESPACE)["items"] if serves(pod)]
+        if len(ready) > 1:
+            kubectl("--namespace", NAMESPACE, "delete", "pod", ready[0]["metadata"]["name"], "--wait=false")
+        time.sleep(10.0)
+
+
+def serves(pod: dict[str, Any]) -> bool:
+    """Ready and staying."""
+    conditions = pod["status"].get("conditions", [])
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def observe(target: Target, seconds: float, rate: float, seed: int) -> list[Outcome]:
@@ -111,10 +133,13 @@ def assault(component: Component, target: Target, seconds: float, rate: float, k
     instants = sorted(chance.uniform(1.0, seconds - 1.0) for _ in range(kills))
     killer = Killer(component, instants, time.monotonic())
     killer.start()
+    if component.churn:
+        threading.Thread(target=replace_pods, args=(time.monotonic() + seconds,), name="churn", daemon=True).start()
     outcomes = observe(target, seconds, rate, seed)
     killer.join(120)
     return report(outcomes) | {
         "kills": killer.killed,
+        "nothing to kill": killer.missed,
         "processes": killer.processes,
         "control_away_s": {
             "p50": round(percentile(killer.control_away_s, 50), 2),
@@ -163,12 +188,13 @@ def main(components: tuple[str, ...], kills: int, seconds: float, rate: float, s
 
 def spoiled(result: dict[str, Any]) -> bool:
     """True where users or the ledger suffered."""
-    return bool(result["failed"] or result.get("violations") or result.get("phantoms"))
+    return bool(result["failed"] or result.get("violations") or result.get("phantoms") or result.get("kills", 1) == 0)
 
 
 def clear() -> None:
-    """Removes the service; a cluster that cannot be reached is told, not hidden."""
+    """Removes the service and its namespace; a cluster that cannot be reached is told, not hidden."""
     try:
+        remove_services(NAMESPACE)
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     except CommandFailed as failure:
         console.print(f"could not clear: {failure}")

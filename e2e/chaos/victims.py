@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.commands import kubectl_json
+from e2e.commands import kubectl, kubectl_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,26 +21,40 @@ class Component:
     selector: str
     container: str
     replicas_at_once: int = 1
+    churn: bool = False
+    """The service's own pods are replaced meanwhile, one after the other: without newcomers nobody needs a webhook."""
+    replaced: bool = True
+    """Its pod is deleted with it: else twenty kills would measure the kubelet's crash-loop back-off of minutes."""
 
 
 COMPONENTS = {
     component.name: component
     for component in (
         Component(name="autoscaler", namespace="knative-serving", selector="app=autoscaler", container="autoscaler"),
-        Component(name="agent", namespace="hasgpu-system", selector="app=hasgpu-node", container="agent"),
-        Component(name="webhook", namespace="hasgpu-system", selector="app=hasgpu-webhook", container="webhook"),
+        Component(
+            name="agent", namespace="hasgpu-system", selector="app.kubernetes.io/component=node", container="agent"
+        ),
+        Component(
+            name="webhook",
+            namespace="hasgpu-system",
+            selector="app.kubernetes.io/component=webhook",
+            container="webhook",
+            churn=True,
+        ),
         Component(
             name="both-webhooks",
             namespace="hasgpu-system",
-            selector="app=hasgpu-webhook",
+            selector="app.kubernetes.io/component=webhook",
             container="webhook",
             replicas_at_once=2,
+            churn=True,
         ),
         Component(
             name="sidecar",
             namespace="hasgpu-chaos",
             selector="serving.knative.dev/service=steady",
             container="hasgpu-mps",
+            replaced=False,
         ),
     )
 }
@@ -60,6 +74,16 @@ def running(component: Component) -> list[tuple[str, str]]:
 def _statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
     status = pod["status"]
     return [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
+
+
+def strike(component: Component, containers: Sequence[tuple[str, str]]) -> int:
+    """Kills the containers, and where the component is replaced, their pods; returns how many processes were hit."""
+    hit = kill(containers)
+    if component.replaced and containers:
+        names = [pod for pod, _ in containers]
+        now = ("--grace-period=0", "--force", "--wait=false")
+        kubectl("--namespace", component.namespace, "delete", "pod", *names, *now)
+    return hit
 
 
 def kill(containers: Sequence[tuple[str, str]]) -> int:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from e2e.commands import CommandFailed, apply, kubectl, kubectl_json
+from e2e.commands import CommandFailed, apply, kubectl, kubectl_json, remove_services, wait_if_leaving
 
 from .functions import FUNCTIONS
 
@@ -37,25 +37,21 @@ def receivers_up() -> None:
 
 def functions_up() -> None:
     """Both functions exist afresh, with their profiles, and are Ready."""
-    if _leaving():
-        kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=200s", timeout_s=210)
+    wait_if_leaving(NAMESPACE)
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    kubectl("--namespace", NAMESPACE, "delete", "ksvc", "--all")
-    kubectl("--namespace", NAMESPACE, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
+    remove_services(NAMESPACE)
     for profile in sorted((HERE / "profiles").glob("*.yaml")):
         kubectl("--namespace", NAMESPACE, "apply", "-f", str(profile))
     for function in FUNCTIONS:
         function.create(NAMESPACE)
 
 
-def _leaving() -> bool:
-    """True while the namespace of an earlier run is being deleted."""
-    phase = kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
-    return phase == "Terminating"
-
-
 def cleared() -> None:
     """Functions and receivers are gone and Knative's settings are as they were."""
+    try:
+        remove_services(NAMESPACE)
+    except CommandFailed as failure:
+        print(f"demo: could not clear: {failure}")
     patch = json.dumps({"data": dict.fromkeys(OBSERVABILITY)})
     for words in (
         ("--namespace", KNATIVE, "patch", "configmap", "config-observability", "--type=merge", "-p", patch),
