@@ -1,0 +1,55 @@
+"""What the documents say is there: sections that comments refer to, annotation keys, files that are linked or named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hasgpu.model.annotations import USER_KEYS, USER_PREFIX
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("e2e/*/README.md"), *ROOT.glob("plugin/*/*.md")]
+
+
+def sections(design: str) -> set[str]:
+    """Numbers of sections, and of the items of numbered lists in them: {"5", "5.1"}."""
+    found: set[str] = set()
+    section = ""
+    for line in design.splitlines():
+        if heading := re.match(r"## (\d+)\. ", line):
+            section = heading[1]
+            found.add(section)
+        elif item := re.match(r"(\d+)\. ", line):
+            found.add(f"{section}.{item[1]}")
+    return found
+
+
+def test_every_section_of_the_design_that_a_comment_names_exists() -> None:
+    named: set[str] = set()
+    for root in ("plugin", "webhooks", "e2e"):
+        for file in (ROOT / root).rglob("*.*"):
+            if file.suffix in (".py", ".c", ".h"):
+                for places in re.findall(r"design ((?:(?:, )?§\d[\d.]*)+)", file.read_text()):
+                    named |= {number.rstrip(".") for number in re.findall(r"\d[\d.]*", places)}
+    assert len(named) > 5
+    assert named <= sections((ROOT / "docs/design.md").read_text())
+
+
+def test_the_guide_lists_the_annotations_that_there_are() -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    table = guide[guide.index("| `hasgpu.dev/…` |") :].split("\n\n")[0]
+    listed = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
+    assert listed == [key.removeprefix(USER_PREFIX) for key in USER_KEYS]
+
+
+def test_what_a_document_links_to_exists() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_files_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:plugin|webhooks|tests|e2e|docs|manifests)/[\w./-]*\w/?)`", text)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
