@@ -45,6 +45,7 @@ class GpuCluster:
         self.reports = AgentReports(lambda: None)
         self.events = EventRecorder(self.session, "test").start()
         self.leading = True
+        self.all_connected = True
         self.gpu_class = self.make_class()
         self.made = 0
         self.revision = 0
@@ -69,6 +70,7 @@ class GpuCluster:
             profiles=world.profiles,
             nodes=world.nodes,
             reports=reports or self.reports,
+            all_connected=lambda now: self.all_connected,
             still_leading=lambda now: self.leading,
             enqueue=self.enqueued.append,
             wake=lambda: None,

@@ -383,3 +383,34 @@ def test_a_report_that_makes_no_sense_is_counted_and_stops_nobody(cluster: GpuCl
     tick(cluster, 12.0)
     assert cluster.slice_of(pod) != {}
     assert cluster.slice_of(other) == {} or cluster.slice_of(other)["row"] == "0"
+
+
+def test_while_an_activator_is_missing_silence_changes_nothing(cluster: GpuCluster) -> None:
+    revision, pod = serving(cluster)
+    now = loaded(cluster, revision, 12.0, 20.0)
+    high = cluster.quota(pod)
+    cluster.all_connected = False
+    for second in range(90):
+        cluster.hear_nothing_new(now + second)
+        tick(cluster, now + second)
+    assert cluster.quota(pod) == high
+    assert wanted(cluster, revision) >= 1
+    cluster.all_connected = True
+    now += 90
+    for second in range(20):
+        cluster.acknowledge(now + second)
+        tick(cluster, now + second)
+    assert wanted(cluster, revision) >= 1
+    assert cluster.quota(pod) < high
+    for second in range(20, 70):
+        cluster.hear_nothing_new(now + second)
+        tick(cluster, now + second)
+    assert wanted(cluster, revision) == 0
+
+
+def test_while_an_activator_is_missing_the_load_that_is_seen_still_raises_the_quota(cluster: GpuCluster) -> None:
+    revision, pod = serving(cluster)
+    before = cluster.quota(pod)
+    cluster.all_connected = False
+    loaded(cluster, revision, 12.0, 20.0)
+    assert cluster.quota(pod) > before

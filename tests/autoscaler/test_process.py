@@ -13,7 +13,7 @@ from hasgpu.autoscaler.process import Identity, Process
 from hasgpu.autoscaler.scaling_class import UNKNOWN, Wanted
 from hasgpu.autoscaler.surroundings import Surroundings
 from hasgpu.cluster.knative import PodAutoscaler
-from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, LEASES, METRICS, collection, named
+from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, LEASES, METRICS, PODS, collection, named
 from hasgpu.model.decider import DeciderSpec
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
@@ -38,6 +38,7 @@ class Listening:
     scrapes = False
 
     def __init__(self, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
         self.stats: list[StatMessage] = []
         self.leading = False
 
@@ -174,3 +175,22 @@ def test_a_stopping_leader_sends_activators_away_and_hands_over_at_once(
     assert asyncio.run(watch()) == 1012
     until(lambda: holder(api, BUCKET) == second.holder, timeout_s=2.0)
     until(lambda: holder(api, "hasgpu-allocator") == second.holder, timeout_s=5.0)
+
+
+def test_the_allocator_knows_of_an_activator_that_speaks_to_the_other_replica(
+    api: FakeApi, replicas: tuple[Replica, Replica]
+) -> None:
+    first, second = replicas
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    metadata = {"name": "activator-1", "namespace": SYSTEM, "labels": {"app": "activator"}}
+    api.create(collection(PODS, SYSTEM), {"metadata": metadata, "spec": {"containers": []}, "status": ready})
+    assert first.gpu is not None
+    knows = first.gpu.surroundings.all_connected
+    assert not knows(time.time())
+
+    async def speak() -> None:
+        async with connect(second.url, proxy=None):
+            await asyncio.to_thread(until, lambda: knows(time.time()))
+
+    asyncio.run(speak())
+    until(lambda: not knows(time.time()))

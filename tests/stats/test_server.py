@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hasgpu.model.load import StatMessage
 from hasgpu.stats.server import StatServer
-from hasgpu.stats.wire import encode_frame
+from hasgpu.stats.wire import REPLICA_AGENT, encode_frame
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -142,5 +142,23 @@ def test_shutdown_sends_activators_elsewhere_with_1012() -> None:
                 await activator.recv()
             assert closed.value.rcvd is not None
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "Restarting")
+
+    asyncio.run(play())
+
+
+def test_activators_are_counted_while_they_are_connected_and_replicas_are_not() -> None:
+    async def play() -> None:
+        async with running() as here:
+            async with (
+                connect(f"ws://127.0.0.1:{here.port}", proxy=None) as activator,
+                connect(f"ws://127.0.0.1:{here.port}", proxy=None, user_agent_header=REPLICA_AGENT) as replica,
+            ):
+                await activator.send(encode_frame([stat_of(1)]))
+                await replica.send(encode_frame([stat_of(2)]))
+                await here.until(2)
+                assert here.server.connections == 1
+            async with asyncio.timeout(5):
+                while here.server.connections:
+                    await asyncio.sleep(0.01)
 
     asyncio.run(play())

@@ -34,7 +34,7 @@ from .own_writes import OwnWrites
 from .plan_book import PlanBook
 from .revision_intents import RevisionIntent, RevisionIntents
 from .risk import deviations
-from .scaled_revision import ScaledRevision, startup_s
+from .scaled_revision import ScaledRevision, raises_only, startup_s
 from .scaling_class import UNKNOWN, Wanted
 from .slice_writer import SliceWriter
 from .surroundings import Surroundings
@@ -67,6 +67,9 @@ class HasClass:
         self._scaled: deque[tuple[RevisionKey, int, int]] = deque(maxlen=1000)
         self._leading = False
         self._led_from_s = 0.0
+        self._missed_s = 0.0
+        """When some activator was not connected, last."""
+        self._trusts_silence = False
 
     def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
         """The last decision; unknown until there is one."""
@@ -81,7 +84,7 @@ class HasClass:
 
     def lead(self, leading: bool, now: float) -> None:
         """Everything but the cluster's own state is forgotten on the way in and out."""
-        self._leading, self._led_from_s = leading, now
+        self._leading, self._led_from_s, self._missed_s = leading, now, now
         self._records.clear()
         self._plans.clear()
         self._own_writes.clear()
@@ -101,13 +104,21 @@ class HasClass:
 
     def metrics(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
         """Who allocates; the revisions' gauges are set as they are decided."""
-        return [("hasgpu.allocator.leader", {}, 1.0 if self._leading else 0.0)]
+        figures: list[tuple[str, Mapping[str, str], float]] = [
+            ("hasgpu.allocator.leader", {}, 1.0 if self._leading else 0.0)
+        ]
+        if self._leading:
+            figures.append(("hasgpu.allocator.silence.trusted", {}, 1.0 if self._trusts_silence else 0.0))
+        return figures
 
     def tick(self, now: float) -> None:
         """One pass."""
         if not self._leading or not self._synced():
             return
         began = time.perf_counter()
+        if not self._around.all_connected(now):
+            self._missed_s = now
+        self._trusts_silence = now - self._missed_s >= SETTLE_S
         world = look(self._around, self._own_writes, now)
         ledger = world.ledger()
         ours = self._ours()
@@ -156,12 +167,17 @@ class HasClass:
         self._tell_profile(record, pa, read)
         placements = one.world.placements_of(key)
         record.observe_pods(placements, one.now)
-        record.load.tick(one.now)
+        if self._trusts_silence:
+            record.load.tick(one.now)
+        else:
+            record.missed_s = one.now
         if read.profile is None or not read.profile.measurements:
             record.learn(placements, one.world.reports)
         view = self._view(one, key, pa, read, record)
         policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
         decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
+        if not self._trusts_silence:
+            decision = raises_only(decision, view.replicas)
         record.decision = decision
         return decision
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -34,6 +35,7 @@ from .leadership import Leadership
 from .metric_reconciler import MetricReconciler
 from .owned import PA_API_VERSION
 from .reconciler import Caches, Edges, Reconciler
+from .reporters import Reporters
 from .revision_spec import scaling_class
 from .scaling_class import GpuClass, ScalingClass
 from .scrape_loop import ScrapeLoop
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 SERVICE = "hasgpu-autoscaler"
 _WORKERS = 8
 _METRIC_WORKERS = 2
+_TELL_REPORTERS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class Process:
         self._agents = Agents(self._reports.put, partial(agent_tls, identity.tls_folder), clock)
         self._kpa = KpaClass(ready_pods=self._ready_pods, on_change=self._queue.add, clock=clock)
         self._leadership = self._make_leadership()
+        self._reporters = self._make_reporters()
         self._gpu = make_gpu_class(self._surroundings())
         self._gpu_loop = GpuLoop(self._gpu, lambda: self._leadership.holds(ALLOCATOR_LEASE), self._woken, clock)
         self._scrapes = ScrapeLoop(
@@ -102,6 +106,7 @@ class Process:
         self._workers = self._make_workers()
         self._router: StatRouter | None = None
         self._server: StatServer | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -191,6 +196,15 @@ class Process:
             clock=self._clock,
         )
 
+    def _make_reporters(self) -> Reporters:
+        activators = self._world.activators
+        return Reporters(
+            RevisionKey(self._identity.namespace, ALLOCATOR_LEASE),
+            self._identity.pod_name,
+            here=lambda: self._server.connections if self._server is not None else 0,
+            activators=lambda: activators.snapshot() if activators.synced else None,
+        )
+
     def _caches(self) -> Caches:
         world = self._world
         return Caches(
@@ -212,6 +226,7 @@ class Process:
             profiles=self._world.profiles,
             nodes=self._world.nodes,
             reports=self._reports,
+            all_connected=self._reporters.complete,
             still_leading=lambda now: self._leadership.holds(ALLOCATOR_LEASE),
             enqueue=self._queue.add,
             wake=self._woken.set,
@@ -246,7 +261,9 @@ class Process:
 
     async def _listen(self) -> None:
         accept = {KPA_CLASS: self._kpa.on_stats, HAS_CLASS: self._gpu_loop.on_stats}
-        self._router = StatRouter(self._leadership, self._class_of, accept)
+        self._router = StatRouter(
+            self._leadership, self._class_of, accept, lambda message: self._reporters.take(message, self._clock())
+        )
         self._server = StatServer(
             self._router.route,
             owns_bucket=self._leadership.holds,
@@ -254,8 +271,18 @@ class Process:
             clock=self._clock,
         )
         await self._server.start(self._identity.host, self._identity.port)
+        self._telling = asyncio.get_running_loop().create_task(self._tell_reporters(self._router))
+
+    async def _tell_reporters(self, router: StatRouter) -> None:
+        """The allocator must know how many activators speak to it by way of this replica."""
+        while True:
+            if not self._leadership.holds(ALLOCATOR_LEASE):
+                router.forwarder.offer(ALLOCATOR_LEASE, [self._reporters.message(self._clock())])
+            await asyncio.sleep(_TELL_REPORTERS_S)
 
     async def _hang_up(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
         if self._server is not None:
             await self._server.stop()
         if self._router is not None:

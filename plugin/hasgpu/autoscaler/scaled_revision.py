@@ -6,12 +6,12 @@ Nothing here is the truth: a new leader starts with an empty record and arrives 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hasgpu.cluster.metadata import condition
 from hasgpu.cluster.objects import Pod
 from hasgpu.decision.hybrid import HybridState
-from hasgpu.model.decision import Decision
+from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
 from hasgpu.model.report import PodSliceReport
 
@@ -36,6 +36,8 @@ class ScaledRevision:
     wanted: int = -1
     decision: Decision | None = None
     ready_since_s: float | None = None
+    missed_s: float = float("-inf")
+    """When an activator was not connected, last: it may have had requests of the revision."""
     written_s: float = 0.0
     """When a quota of its pods was written last."""
     decided_in: str = ""
@@ -55,7 +57,7 @@ class ScaledRevision:
 
     def idle_from_s(self, now: float) -> float:
         """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting."""
-        return self.ready_since_s if self.ready_since_s is not None else now
+        return max(self.ready_since_s, self.missed_s) if self.ready_since_s is not None else now
 
     def learn(self, placements: tuple[Placement, ...], reports: Mapping[str, PodSliceReport]) -> None:
         """GPU time of a request from the agents' meters: for a service that brought no profile."""
@@ -74,6 +76,17 @@ class ScaledRevision:
             self.learnt = LearntWork(sm_percent=min(shares), work_s=work_s)
         if self._requests > _FORGET_REQUESTS:
             self._busy_s, self._requests = self._busy_s * _FORGET, self._requests * _FORGET
+
+
+def raises_only(decision: Decision, replicas: int) -> Decision:
+    """What of a decision holds though some load may be unseen: what is seen is the least there is."""
+    return replace(
+        decision,
+        quota_changes=tuple(change for change in decision.quota_changes if change.grows),
+        desired_pods=None if decision.desired_pods is None else max(decision.desired_pods, replicas),
+        victims=(),
+        reasons=(*decision.reasons, reason("activators-not-connected")),
+    )
 
 
 def startup_s(pods: Iterable[Pod], default_s: float) -> float:

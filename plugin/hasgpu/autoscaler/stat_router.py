@@ -22,7 +22,10 @@ class StatRouter:
         leadership: Leadership,
         class_of: Callable[[RevisionKey], str],
         accept: Mapping[str, Callable[[Sequence[StatMessage]], None]],
+        takes: Callable[[StatMessage], bool] = lambda message: False,
     ) -> None:
+        """``takes``: messages that are about no revision, true where one is."""
+        self._takes = takes
         self._leadership = leadership
         self._class_of = class_of
         self._accept = accept
@@ -32,6 +35,8 @@ class StatRouter:
         """Stats of a class that nobody serves are dropped."""
         by_lease: dict[tuple[str, str], list[StatMessage]] = {}
         for message in messages:
+            if self._takes(message):
+                continue
             scaling_class = self._class_of(message.key)
             lease = self._leadership.lease_of(message.key, scaling_class)
             by_lease.setdefault((lease, scaling_class), []).append(message)

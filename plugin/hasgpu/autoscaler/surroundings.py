@@ -64,6 +64,8 @@ class Surroundings:
     profiles: Reflector[LatencyProfile]
     nodes: Reflector[Node]
     reports: AgentReports
+    all_connected: Callable[[float], bool]
+    """Whether every activator is connected, so that silence means no load."""
     still_leading: Callable[[float], bool]
     """The fence: asked before every write of an allocation."""
     enqueue: Callable[[RevisionKey], None]

@@ -43,6 +43,10 @@ class Work:
     gpus: Callable[[], None]
 
 
+ACTIVATOR_SELECTOR = "app=activator"
+"""What Knative's own Service of the activators selects by."""
+
+
 class World:
     """What this process sees of the cluster."""
 
@@ -58,6 +62,7 @@ class World:
             session, collection(DEPLOYMENTS), Deployment, label_selector=REVISION_LABEL, on_event=self._on_deployment
         )
         self.pods = Reflector(session, collection(PODS), Pod, label_selector=REVISION_LABEL, on_event=self._on_pod)
+        self.activators = Reflector(session, collection(PODS, namespace), Pod, label_selector=ACTIVATOR_SELECTOR)
         self.leases = Reflector(session, collection(LEASES, namespace), Lease)
         self.config_maps = Reflector(
             session, collection(CONFIG_MAPS, namespace), ConfigMap, on_event=self._on_config_map
@@ -68,14 +73,14 @@ class World:
 
     def start(self, timeout_s: float = 60.0) -> bool:
         """Begins to watch and waits for what serving needs; False where the API server did not answer in time."""
-        for reflector in (*self._needed(), self.nodes, self.gpus, self.profiles):
+        for reflector in (*self._needed(), *self._optional()):
             reflector.start()
         end = time.monotonic() + timeout_s
         return all(reflector.wait_synced(max(0.0, end - time.monotonic())) for reflector in self._needed())
 
     def stop(self) -> None:
         """Ends all watches."""
-        for reflector in (*self._needed(), self.nodes, self.gpus, self.profiles):
+        for reflector in (*self._needed(), *self._optional()):
             reflector.stop(timeout_s=0.5)
 
     @property
@@ -93,6 +98,9 @@ class World:
             self.metrics,
             self.podautoscalers,
         )
+
+    def _optional(self) -> tuple[Reflector[Any], ...]:
+        return self.nodes, self.gpus, self.profiles, self.activators
 
     def _on_podautoscaler(self, kind: EventKind, old: PodAutoscaler | None, new: PodAutoscaler | None) -> None:
         self._work.podautoscaler(_key(new or old))

@@ -16,7 +16,7 @@ from websockets.exceptions import WebSocketException
 
 from hasgpu.model.load import StatMessage
 
-from .wire import encode_frame
+from .wire import REPLICA_AGENT, encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,12 @@ class _Lane:
         for url in urls:
             try:
                 self._connection = await connect(
-                    url, open_timeout=_CONNECT_TIMEOUT_S, compression=None, proxy=None, close_timeout=1
+                    url,
+                    open_timeout=_CONNECT_TIMEOUT_S,
+                    compression=None,
+                    proxy=None,
+                    close_timeout=1,
+                    user_agent_header=REPLICA_AGENT,
                 )
             except (OSError, WebSocketException) as error:
                 failure = error

@@ -20,13 +20,13 @@ from websockets.http11 import Request, Response
 
 from hasgpu.model.load import StatMessage
 
-from .wire import WireError, decode_frame
+from .wire import REPLICA_AGENT, WireError, decode_frame
 
 log = logging.getLogger(__name__)
 
 # One frame carries all revisions an activator saw: 62 bytes each, so this is room for a million.
 MAX_FRAME_BYTES = 64 << 20
-_KEEPALIVE_S = 180
+_KEEPALIVE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_PROBES = 10, 5, 3
 _BUCKET_HOST_PREFIX = "autoscaler-bucket"
 
 
@@ -46,6 +46,7 @@ class StatServer:
         self._owns_bucket = owns_bucket
         self._is_ready = is_ready
         self._server: Server | None = None
+        self._activators = 0
         self.bad_frames = 0
 
     async def start(self, host: str, port: int) -> int:
@@ -70,8 +71,8 @@ class StatServer:
 
     @property
     def connections(self) -> int:
-        """Reporters connected now: activators and other replicas."""
-        return len(self._server.connections) if self._server is not None else 0
+        """Activators connected now. Other replicas don't count: what they forward is no connection of theirs."""
+        return self._activators
 
     def _answer_plain(self, connection: ServerConnection, request: Request) -> Response | None:
         """Health probes, and hosts of buckets that are not ours, are answered without an upgrade."""
@@ -89,20 +90,28 @@ class StatServer:
 
     async def _receive(self, connection: ServerConnection) -> None:
         _keep_alive(connection.transport.get_extra_info("socket"))
+        asked = connection.request
+        activator = asked is None or asked.headers.get("User-Agent") != REPLICA_AGENT
+        self._activators += activator
         try:
-            async for frame in connection:
-                if isinstance(frame, str):
-                    self._refuse(connection, f"a text frame of {len(frame)} characters")
-                    continue
-                try:
-                    messages = decode_frame(frame, self._clock())
-                except WireError as error:
-                    self._refuse(connection, str(error))
-                    continue
-                if messages:
-                    self._on_messages(messages)
+            await self._take(connection)
         except ConnectionClosed:
             log.info("stats: %s went without a goodbye", connection.remote_address)
+        finally:
+            self._activators -= activator
+
+    async def _take(self, connection: ServerConnection) -> None:
+        async for frame in connection:
+            if isinstance(frame, str):
+                self._refuse(connection, f"a text frame of {len(frame)} characters")
+                continue
+            try:
+                messages = decode_frame(frame, self._clock())
+            except WireError as error:
+                self._refuse(connection, str(error))
+                continue
+            if messages:
+                self._on_messages(messages)
 
     def _refuse(self, connection: ServerConnection, why: str) -> None:
         self.bad_frames += 1
@@ -110,8 +119,9 @@ class StatServer:
 
 
 def _keep_alive(sock: socket.socket | None) -> None:
-    """Finds peers that vanished without a FIN."""
+    """Finds peers that vanished without a FIN, long before their silence could count as no load."""
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_EVERY_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)

@@ -12,6 +12,9 @@ from hasgpu.model.load import StatMessage
 
 from .stat_pb2 import Stat, WireStatMessages
 
+REPLICA_AGENT = "hasgpu-autoscaler"
+"""The User-Agent of a replica that forwards stats: all others that connect are activators."""
+
 
 class WireError(ValueError):
     """Bytes that are no stat message."""

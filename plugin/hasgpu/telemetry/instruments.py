@@ -91,6 +91,7 @@ HASGPU = (
         description="From a pod's creation to its placement",
     ),
     _gauge("hasgpu.allocator.leader", "", "1 on the replica that allocates", ()),
+    _gauge("hasgpu.allocator.silence.trusted", "", "0 while an activator is not connected: nothing is scaled down", ()),
     _gauge("hasgpu.settings.error", "", "1 while a ConfigMap can't be used", ("hasgpu.config_map",)),
     Instrument(
         name="hasgpu.cloudevents.dropped",
