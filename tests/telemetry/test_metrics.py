@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from hasgpu.nodeagent.exposition import _HELP as AGENT_METRICS
+from hasgpu.nodeagent.exposition import FAMILIES
 from hasgpu.telemetry.instruments import INSTRUMENTS, Instrument, prometheus_name
 from hasgpu.telemetry.metrics import Metrics
 
@@ -37,13 +37,13 @@ def test_every_metric_is_documented_as_it_is(instrument: Instrument) -> None:
 
 
 def test_every_metric_of_the_agent_is_documented_as_it_is() -> None:
-    for name, (kind, said) in AGENT_METRICS.items():
+    for name, (kind, said) in FAMILIES.items():
         assert f"| `{name}` | {kind} | {said} |" in DOCUMENT
 
 
 def test_nothing_is_documented_that_is_not_there() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT, re.MULTILINE))
-    assert documented == {prometheus_name(each) for each in INSTRUMENTS.values()} | set(AGENT_METRICS)
+    assert documented == {prometheus_name(each) for each in INSTRUMENTS.values()} | set(FAMILIES)
 
 
 def test_a_scrape_shows_every_kind_under_its_documented_name(metrics: Metrics) -> None:

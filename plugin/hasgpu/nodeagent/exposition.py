@@ -14,7 +14,7 @@ from hasgpu.model.schedule import GpuSchedule
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_HELP = {
+FAMILIES = {
     "hw_gpu_memory_limit_bytes": ("gauge", "Memory of the GPU."),
     "hw_gpu_memory_usage_bytes": ("gauge", "Memory in use on the GPU, as NVML says."),
     "hw_gpu_utilization_ratio": ("gauge", "Time with any kernel running, as NVML says."),
@@ -32,6 +32,7 @@ _HELP = {
     "hasgpu_slice_memory_usage_bytes": ("gauge", "Device memory the pod has allocated."),
     "hasgpu_slice_processes": ("gauge", "Its processes that use the GPU."),
 }
+"""Every metric of the agent: kind and meaning, as docs/metrics.md says them."""
 
 Sample = tuple[str, dict[str, str], float]
 
@@ -48,12 +49,15 @@ class Known:
 
 
 def to_text(known: Known) -> str:
-    """The whole page, families in the order of the table above."""
-    samples = [*_of_gpus(known), *_of_rows(known), *_of_slices(known)]
+    """The whole page, families in the order of FAMILIES."""
+    # A sample of a family that is not in the table is an error, not a metric less.
+    families: dict[str, list[tuple[dict[str, str], float]]] = {name: [] for name in FAMILIES}
+    for name, labels, value in (*_of_gpus(known), *_of_rows(known), *_of_slices(known)):
+        families[name].append((labels, value))
     lines: list[str] = []
-    for name, (kind, said) in _HELP.items():
-        members = [(labels, value) for family, labels, value in samples if family == name]
+    for name, members in families.items():
         if members:
+            kind, said = FAMILIES[name]
             lines += [f"# HELP {name} {said}", f"# TYPE {name} {kind}"]
             lines += [f"{name}{{{_labels(labels)}}} {value:.10g}" for labels, value in members]
     return "\n".join(lines) + "\n"
