@@ -68,8 +68,8 @@ def test_a_service_shows_its_defaults_and_starts_without_a_profile(namespace: st
         '"hasgpu.dev/profile":"plain"',
     ):
         assert text in shown
-    events = kubectl("get", "events", "--namespace", namespace)
-    assert "LatencyProfile" in events or "profile" in events
+    said = f"LatencyProfile {namespace}/plain does not exist"
+    until(lambda: said in kubectl("get", "events", "--namespace", namespace), 15, f"an Event: {said}")
 
 
 @pytest.fixture(params=["baseline", "restricted"])
