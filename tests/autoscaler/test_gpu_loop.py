@@ -76,19 +76,7 @@ def test_stats_reach_the_leader_at_once_and_a_follower_never() -> None:
     assert gpu.calls[seen:] == []
 
 
-def test_a_failed_turn_is_followed_by_another() -> None:
-    gpu, woken = Noting(), threading.Event()
-    gpu.failures = 1
-    loop = GpuLoop(gpu, lambda: True, woken)
-    loop.start()
-    woken.set()
-    gpu.until("tick")
-    loop.on_stats([stat_of(1)])
-    gpu.until("stats 1")
-    loop.stop()
-
-
-def test_a_leader_whose_turn_fails_does_not_begin_anew() -> None:
+def test_a_failed_turn_is_followed_by_another_and_leadership_does_not_begin_anew() -> None:
     gpu, woken = Noting(), threading.Event()
     gpu.failures = 1
     loop = GpuLoop(gpu, lambda: True, woken)
