@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .explain import explain
 from .profile import profile
 from .simulate import simulate
 
@@ -74,6 +75,7 @@ cli.add_command(profile)
 
 
 cli.add_command(simulate)
+cli.add_command(explain)
 
 
 def main() -> None:

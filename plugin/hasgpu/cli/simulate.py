@@ -19,6 +19,7 @@ POLICIES = (
     "infless-like",
     "clairvoyant-5s",
     "rate-5s",
+    "bound",
 )
 _HELP = """Replay a workload through a policy in virtual time.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from hasgpu.model.profile import Gate
+from hasgpu.simulator.bound import served_at_the_bound
+from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import products, read_functions
 from hasgpu.simulator.located import InputError
 from hasgpu.simulator.plots import draw
@@ -53,9 +55,11 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         noise=order.noise,
         interference=order.interference,
     )
-    policy = policy_named(order.policy, setup)
     with progress.step(f"simulating {sum(len(each) for each in workload.arrivals.values())} requests"):
-        cluster = simulate(setup, policy)
+        try:
+            cluster = _simulated(setup, order.policy)
+        except ValueError as error:
+            raise Trouble(str(error)) from error
     result = {
         **summary(cluster, workload.horizon_s),
         "policy": order.policy,
@@ -71,3 +75,7 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         with progress.step("drawing"):
             draw(cluster, order.output)
     return result
+
+
+def _simulated(setup: Setup, policy: str) -> Cluster:
+    return served_at_the_bound(setup) if policy == "bound" else simulate(setup, policy_named(policy, setup))

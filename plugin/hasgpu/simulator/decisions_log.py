@@ -1,5 +1,6 @@
 """Process simulator: what was decided and why, one JSON object a line; what ``kn hasgpu explain`` reads. No I/O.
 
+The fields are those of the live autoscaler's log lines, but for the time: seconds of virtual time.
 A decision that changes nothing and repeats the facts of the one before is not kept.
 """
 
@@ -29,14 +30,14 @@ class DecisionsLog:
             decision.key,
             decision.at_s,
             {
-                "demand_per_s": _rounded(decision.demand_requests_per_s),
-                "capacity_per_s": _rounded(decision.capacity_requests_per_s),
+                "demand_requests_per_s": _rounded(decision.demand_requests_per_s),
+                "capacity_requests_per_s": _rounded(decision.capacity_requests_per_s),
                 "quota_percent": decision.quota_percent,
-                "pods": decision.desired_pods,
-                "quota_changes": [
-                    f"{each.pod.name} {each.old.time_quota.percent}% -> {each.new.time_quota.percent}%"
+                "pods_to": decision.desired_pods,
+                "quota_changes": {
+                    each.pod.name: f"{each.old.time_quota.percent} % -> {each.new.time_quota.percent} %"
                     for each in decision.quota_changes
-                ],
+                },
             },
             decision.reasons,
         )
@@ -48,7 +49,8 @@ class DecisionsLog:
     def _line(self, key: RevisionKey, at_s: float, what: dict[str, object], reasons: tuple[Reason, ...]) -> None:
         told = {
             "at_s": round(at_s, 3),
-            "revision": str(key),
+            "namespace": key.namespace,
+            "revision": key.name,
             **what,
             "reasons": [
                 {"fact": each.fact, **{name: _rounded(value) for name, value in each.values}} for each in reasons

@@ -76,6 +76,11 @@ def simulate(setup: Setup, policy: Policy) -> Cluster:
     return run.cluster
 
 
+def untouched(setup: Setup) -> Cluster:
+    """The world before a run, for what is not a policy."""
+    return _Run(setup, None).cluster
+
+
 def noise_of(setup: Setup, name: str, count: int) -> Floats:
     """By how much each request's inference deviates."""
     sigma = setup.noise
@@ -91,8 +96,10 @@ def drawn_requests(setup: Setup, spec: FunctionSpec) -> Requests:
 
 
 class _Run:
-    def __init__(self, setup: Setup, policy: Policy) -> None:
-        self._setup, self._policy = setup, policy
+    def __init__(self, setup: Setup, policy: Policy | None) -> None:
+        self._setup = setup
+        if policy is not None:
+            self._policy = policy
         self._agenda = Agenda()
         self._end_s = setup.workload.horizon_s + TIMEOUT_S
         deployed = {spec.key: self._deployed(spec) for spec in setup.functions}

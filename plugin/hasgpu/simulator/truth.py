@@ -8,15 +8,11 @@ Under the gpu-time gate an inference is ``work_s`` of GPU time, and the gate str
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hasgpu.model.profile import Cell
 from hasgpu.prediction.surface import Surface
-
-Floats = NDArray[np.float64]
 
 
 class Truth:
@@ -79,8 +75,14 @@ class _Grid:
 
 
 def _straight(at: Sequence[int], logs: Sequence[float], x: int, *, slope_below: float, slope_above: float) -> float:
+    """Straight in logarithms of both."""
     if x <= at[0]:
-        return logs[0] + slope_below * (math.log(x) - math.log(at[0]))
+        return logs[0] + slope_below * math.log(x / at[0])
     if x >= at[-1]:
-        return logs[-1] + slope_above * (math.log(x) - math.log(at[-1]))
-    return float(np.interp(math.log(x), np.log(at), logs))
+        return logs[-1] + slope_above * math.log(x / at[-1])
+    right = bisect_left(at, x)
+    if at[right] == x:
+        return logs[right]
+    left = right - 1
+    part = math.log(x / at[left]) / math.log(at[right] / at[left])
+    return logs[left] * (1.0 - part) + logs[right] * part

@@ -1,0 +1,113 @@
+"""Process simulator: what any policy must allocate at least, with any quota at any instant and start-ups for nothing.
+
+A pod does one inference at a time, in slices it was allocated. So a request answered in time costs at least the least
+SM x quota x time of an inference that meets its deadline. Under the gpu-time gate the quota cancels out: work is
+work. Under the launch gate a quota may change on the way, so the lower convex hull over quotas is taken. With batches
+each request bears its part of the cheapest batch, at the least noise of the run. With batch size 1, pods started for
+nothing and GPUs enough, the bound is reached: each request gets a pod of its own; that is the exact optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cluster import Cluster
+from .deployed import Deployed
+from .functions_file import FunctionSpec
+from .result import latencies_s
+from .run import Setup, untouched
+
+Floats = NDArray[np.float64]
+
+_GRID = 4096
+_QUOTAS = tuple(range(5, 101))
+
+
+class LeastCost:
+    """GPU-seconds of one request by the time it may take; infinite where no slice is so fast."""
+
+    def __init__(self, spec: FunctionSpec, gate: str) -> None:
+        self._slack_s = np.linspace(0.0, max(spec.slo_s - spec.overhead_s, 1e-6) * 2.0, _GRID)
+        self._cost = np.full(_GRID, np.inf)
+        for seconds, cost in _hulls(spec, gate):
+            # Each grid point stands for all slacks up to the next one: the cost there is never above the true one.
+            ahead = np.append(self._slack_s[1:], self._slack_s[-1])
+            values = np.interp(ahead, seconds, cost)
+            self._cost = np.minimum(self._cost, np.where(ahead >= seconds[0], values, np.inf))
+        self.unhurried = float(self._cost.min())
+
+    def of(self, slack_s: Floats) -> Floats:
+        """By slack, never above the truth."""
+        index = np.clip((slack_s / self._slack_s[1]).astype(np.int64), 0, _GRID - 1)
+        result: Floats = np.where(slack_s > 0.0, self._cost[index], np.inf)
+        return result
+
+
+def _hulls(spec: FunctionSpec, gate: str) -> Iterator[tuple[Floats, Floats]]:
+    """Seconds (rising) and GPU-seconds (falling) of one request's part, for each batch and SM share."""
+    explicit = spec.intent.sm_partition
+    for batch in range(1, spec.intent.batch_size + 1):
+        for sm in (explicit.percent,) if explicit is not None else range(1, 101):
+            if gate == "gpu-time":
+                work = spec.truth.work_s(batch, sm)
+                yield np.array([work]), np.array([sm / 100.0 * work / batch])
+            else:
+                points = [(spec.truth.launch_s(batch, sm, q), q) for q in _QUOTAS]
+                yield _lower_hull([(seconds, sm * q / 1e4 * seconds / batch) for seconds, q in points])
+
+
+def _lower_hull(points: list[tuple[float, float]]) -> tuple[Floats, Floats]:
+    hull: list[tuple[float, float]] = []
+    for point in sorted(points):
+        while len(hull) > 1 and _above(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    lowest = min(range(len(hull)), key=lambda index: hull[index][1])
+    kept = hull[: lowest + 1]
+    return np.array([each[0] for each in kept]), np.array([each[1] for each in kept])
+
+
+def _above(first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]) -> bool:
+    turn = (middle[0] - first[0]) * (last[1] - first[1]) - (middle[1] - first[1]) * (last[0] - first[0])
+    return turn <= 0.0
+
+
+def least_gpu_seconds(setup: Setup, function: Deployed) -> float:
+    """What the requests that a run answered in time must have cost, whoever decided."""
+    spec, requests = function.spec, function.requests
+    noise = _noise(spec, np.frombuffer(requests.noise, dtype=np.float64))
+    horizon_s = setup.workload.horizon_s
+    arrived = requests.arrivals()
+    counted = (latencies_s(function) <= spec.slo_s) & (arrived + spec.slo_s <= horizon_s)
+    slack = (spec.slo_s - spec.overhead_s) / noise[counted]
+    costs = LeastCost(spec, setup.gate).of(slack) * noise[counted]
+    return float(costs[np.isfinite(costs)].sum())
+
+
+def _noise(spec: FunctionSpec, noise: Floats) -> Floats:
+    if spec.intent.batch_size == 1 or not noise.size:
+        return noise
+    return np.full(noise.size, noise.min())
+
+
+def served_at_the_bound(setup: Setup) -> Cluster:
+    """The world in which every request takes its cheapest slice: policy ``bound``."""
+    cluster = untouched(setup)
+    for function in cluster.functions.values():
+        spec, requests = function.spec, function.requests
+        noise = _noise(spec, np.frombuffer(requests.noise, dtype=np.float64))
+        costs = LeastCost(spec, setup.gate)
+        slack = (spec.slo_s - spec.overhead_s) / noise
+        each = costs.of(slack) * noise
+        in_time = np.isfinite(each)
+        total = float(np.where(in_time, each, costs.unhurried * noise).sum())
+        # In time where any slice is fast enough; when exactly does not matter to the bound.
+        late_s = spec.truth.work_s(1, 100) * noise
+        taken = np.where(in_time, (spec.slo_s - spec.overhead_s) * (1.0 - 1e-6), np.maximum(late_s, spec.slo_s))
+        requests.finishes()[:] = requests.arrivals() + taken
+        function.allocated.total = total
+        function.busy_gone = total if setup.gate == "gpu-time" else 0.0
+    return cluster

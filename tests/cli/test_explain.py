@@ -1,0 +1,58 @@
+"""Decisions as people read them, from a simulation's file and from log lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from hasgpu.cli.__main__ import cli
+from hasgpu.cli.explain import decisions, tree
+
+LIVE = {
+    "timestamp": "2026-01-02T03:04:05.678Z",
+    "logger": "hasgpu.decisions",
+    "message": "decided",
+    "namespace": "default",
+    "revision": "classify-00001",
+    "demand_requests_per_s": 13.7,
+    "capacity_requests_per_s": 8.6,
+    "quota_percent": 100,
+    "pods_from": 1,
+    "pods_to": 2,
+    "quota_changes": {"classify-00001-a": "64 -> 100"},
+    "reasons": [{"fact": "forecast", "now_per_s": 13.7}, {"fact": "scale-out", "deficit_per_s": 5.1, "pods": 1}],
+}
+
+
+def test_a_decision_is_a_short_tree() -> None:
+    assert tree(LIVE).splitlines() == [
+        "2026-01-02T03:04:05.678Z  classify-00001  quota 100 %, pods 1 -> 2",
+        "├─ demand 13.7/s, capacity 8.6/s",
+        "├─ forecast: now_per_s=13.7",
+        "├─ scale-out: deficit_per_s=5.1 pods=1",
+        "└─ classify-00001-a: 64 -> 100",
+    ]
+
+
+def test_other_lines_are_passed_over() -> None:
+    lines = ["not JSON", '{"message": "hello"}', json.dumps(LIVE), "[]"]
+    assert [each["revision"] for each in decisions(lines)] == ["classify-00001"]
+
+
+def test_a_simulations_decisions_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"decisions_file": "decisions.jsonl"}))
+    lines = [{**LIVE, "at_s": float(n), "revision": name} for n in range(4) for name in ("a", "b")]
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = CliRunner().invoke(cli, ["explain", "a", "--from", str(tmp_path), "--last", "2"])
+    assert said.exit_code == 0, said.output
+    assert [line for line in said.output.splitlines() if " s  " in line] == [
+        "2.00 s  a  quota 100 %, pods 1 -> 2",
+        "3.00 s  a  quota 100 %, pods 1 -> 2",
+    ]
+
+
+def test_a_folder_that_is_no_simulation_is_told(tmp_path: Path) -> None:
+    said = CliRunner().invoke(cli, ["explain", "a", "--from", str(tmp_path)])
+    assert said.exit_code == 1
+    assert "not the output of a simulation" in said.output
