@@ -55,6 +55,21 @@ test: setup ## unit tests: no cluster, no GPU, under two minutes (TEST="tests/de
 .PHONY: check
 check: lint types contracts test ## all of the above but setup and format: what a change must pass
 
+##@ The latency predictor: published data, not part of a clone (DATA=FOLDER names another place)
+
+DATA ?= ../shared/data
+RAPP := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTHON) -m
+
+.PHONY: train-rapp
+train-rapp: setup ## train the packaged reference model: one core, the same bytes each time
+	@test -d $(DATA)/open || { echo "no data at $(DATA)/open: set DATA=FOLDER"; exit 1; }
+	$(RAPP) hasgpu.fitter train plugin/hasgpu/prediction/reference.json --data $(DATA)/open
+
+.PHONY: bench-rapp
+bench-rapp: setup ## score predictor and forecast by the fixed protocols (ASIDE=FOLDER: models kept aside; ONLY="random sm")
+	@test -d $(DATA)/open || { echo "no data at $(DATA)/open: set DATA=FOLDER"; exit 1; }
+	$(RAPP) hasgpu.cli profile evaluate --data $(DATA) $(if $(ASIDE),--aside $(ASIDE)) $(addprefix --only ,$(ONLY))
+
 ##@ The test bed: real Kubernetes and Knative on this machine, with emulated GPUs (needs root, no docker)
 
 .PHONY: testbed-up
@@ -111,7 +126,7 @@ chaos: setup ## kill each component again and again under load (ARGS="--help")
 
 .PHONY: conformance
 conformance: setup ## our scale algorithm against Knative's own Go code on random lives (ARGS="--steps 100000"; needs go)
-	$(PYTHON) -m e2e.conformance $(ARGS)
+	$(PYTHON) -m e2e.conformance compare $(ARGS)
 
 .PHONY: clean
 clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv

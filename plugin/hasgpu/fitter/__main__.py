@@ -1,0 +1,45 @@
+"""Process fitter: `train FILE --data DIR` writes the packaged reference."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from .errors import FitError
+from .measured import read_models
+from .reference_file import write_reference
+from .train import train_reference
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="hasgpu.fitter")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    train = verbs.add_parser("train", help="train the packaged reference")
+    train.add_argument("file", type=Path)
+    train.add_argument("--data", type=Path, required=True, help="folder with latency.csv.gz and model_static.csv.gz")
+    options = parser.parse_args()
+    try:
+        return _train(options.file, options.data)
+    except FitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _train(file: Path, data: Path) -> int:
+    started_at = time.monotonic()
+    models = read_models(data)
+    write_reference(file, train_reference(models, told=_tell))
+    took_s = time.monotonic() - started_at
+    print(f"\r{len(models)} models, {file.stat().st_size} bytes, {took_s:.1f} s", file=sys.stderr)
+    return 0
+
+
+def _tell(part: float) -> None:
+    print(f"\r{100.0 * part:3.0f} %", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
