@@ -27,6 +27,7 @@ class Component:
     """Its pod is deleted with it: else twenty kills would measure the kubelet's crash-loop back-off of minutes."""
 
 
+COMPONENT = "app.kubernetes.io/component"
 COMPONENTS = {
     component.name: component
     for component in (
@@ -37,14 +38,14 @@ COMPONENTS = {
         Component(
             name="webhook",
             namespace="hasgpu-system",
-            selector="app.kubernetes.io/component=webhook",
+            selector=f"{COMPONENT}=webhook",
             container="webhook",
             churn=True,
         ),
         Component(
             name="both-webhooks",
             namespace="hasgpu-system",
-            selector="app.kubernetes.io/component=webhook",
+            selector=f"{COMPONENT}=webhook",
             container="webhook",
             replicas_at_once=2,
             churn=True,
