@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hasgpu.nodeagent.api import Api, Certificates
+from hasgpu.nodeagent.api import MOST_CONNECTIONS, Api, Certificates
 
 from tests.nodeagent.test_slices import Node, pod, uid
 
@@ -118,3 +119,22 @@ def test_a_renewed_certificate_is_used_for_the_next_connection(api: Api, authori
     mount(tmp_path / "tls", other, "localhost")
     os.utime(tmp_path / "tls" / "tls.crt", ns=(1, 1))
     assert get(api, trusting(other), "/healthz")[0] == 200
+
+
+def test_strangers_who_say_nothing_take_no_thread_from_the_autoscaler(
+    api: Api, node: Node, authority: trustme.CA
+) -> None:
+    poll = http.client.HTTPSConnection("localhost", api.port, context=known(authority), timeout=5)
+    poll.request("GET", "/v1/slices?after=0")
+    assert poll.getresponse().read()
+    silent = [socket.create_connection(("localhost", api.port)) for _ in range(MOST_CONNECTIONS + 20)]
+    try:
+        poll.request("GET", "/v1/slices?after=0")
+        assert poll.getresponse().status == 200
+        # Those above the bound are sent away at once.
+        silent[-1].settimeout(5)
+        assert silent[-1].recv(1) == b""
+    finally:
+        for each in silent:
+            each.close()
+        poll.close()

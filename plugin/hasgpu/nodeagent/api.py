@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_POLL_S = 30.0
 _IDLE_S, _STOP_WITHIN_S = 60.0, 0.1
+# Whoever bears no certificate of ours may come from any pod: it gets little time, and all together few threads.
+_STRANGER_IDLE_S = 5.0
+MOST_CONNECTIONS = 128
 
 
 class Certificates:
@@ -53,18 +57,33 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, port: int, handler: type[BaseHTTPRequestHandler], certificates: Certificates) -> None:
         self._certificates = certificates
+        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(("", port), handler)
 
     def get_request(self) -> tuple[socket.socket, object]:
         """The handshake is left to the connection's own thread: a silent peer must not stop the others."""
         connection, peer = super().get_request()
-        connection.settimeout(_IDLE_S)
+        connection.settimeout(_STRANGER_IDLE_S)
         try:
             self._certificates.refresh()
         except (OSError, ssl.SSLError) as error:
             log.error("certificate not renewed: %s", error)
         context = self._certificates.context
         return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), peer
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for each connection, as long as there are not too many."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """One connection, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Peers that hang up or speak no TLS are daily business."""
@@ -112,6 +131,14 @@ class _Handler(BaseHTTPRequestHandler):
     newer: Callable[[int, float], NodeReport]
     metrics: Callable[[], str]
     healthy: Callable[[], bool]
+
+    def setup(self) -> None:
+        """Shakes hands; a client known by its certificate may be idle between two polls."""
+        super().setup()
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.do_handshake()
+            if self.connection.getpeercert():
+                self.connection.settimeout(_IDLE_S)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
