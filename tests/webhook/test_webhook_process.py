@@ -21,6 +21,7 @@ import jsonpatch
 import pytest
 import yaml
 from hasgpu_webhook.certificates import Certificates
+from hasgpu_webhook.server import THREADS
 
 from tests.cluster.fake_api import FakeApi
 from tests.webhook.admission_examples import SLO, TRACEPARENT, Json, a_pod, a_service
@@ -194,6 +195,17 @@ def test_a_body_too_large_is_turned_away_before_it_is_read(webhook: Webhook) -> 
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_peers_that_fall_silent_in_the_handshake_hold_no_thread_for_long(webhook: Webhook) -> None:
+    silent = [socket.create_connection(("127.0.0.1", webhook.port), timeout=5) for _ in range(THREADS)]
+    try:
+        for each in silent:
+            each.sendall(b"\x16")
+        assert webhook.post("/services", b"not JSON")[0] == 400
+    finally:
+        for each in silent:
+            each.close()
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(webhook: Webhook) -> None:

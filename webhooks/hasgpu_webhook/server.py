@@ -19,6 +19,20 @@ from .environment import Environment
 THREADS = 8
 # Above the 30 s after which API servers close idle connections, so that they close first.
 KEEP_ALIVE_S = 65
+# Below the API server's patience with us (timeoutSeconds), far above what a handshake or a review takes to arrive.
+READ_TIMEOUT_S = 2.0
+
+
+class PatientSocket(ssl.SSLSocket):
+    """Waits for a while where gunicorn would for ever: eight peers that fall silent must not hold all threads."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Never without end."""
+        super().settimeout(READ_TIMEOUT_S if value is None else value)
+
+    def setblocking(self, flag: bool) -> None:
+        """Blocking means: for a while."""
+        self.settimeout(READ_TIMEOUT_S if flag else 0.0)
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -50,7 +64,7 @@ def options(environment: Environment) -> dict[str, Any]:
         "graceful_timeout": 10,
         "certfile": str(environment.server_file),
         "keyfile": str(environment.server_file),
-        "ssl_context": _tls_1_3,
+        "ssl_context": tls,
         "worker_tmp_dir": "/dev/shm",  # the root file system is read-only
         "control_socket_disable": True,
         "proc_name": "hasgpu-webhook",
@@ -58,7 +72,9 @@ def options(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _tls_1_3(_: object, make_default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+def tls(_: object, make_default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """The context of a connection."""
     context = make_default()
+    context.sslsocket_class = PatientSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
