@@ -42,6 +42,15 @@ def test_the_guide_lists_the_annotations_that_there_are() -> None:
     assert listed == [key.removeprefix(USER_PREFIX) for key in USER_KEYS]
 
 
+def test_every_reason_of_a_decision_is_explained_and_no_other() -> None:
+    given: set[str] = set()
+    for package in ("decision", "autoscaler"):
+        for file in (ROOT / "plugin/hasgpu" / package).glob("*.py"):
+            given |= set(re.findall(r'\b[Rr]eason\(\s*"([a-z-]+)"', file.read_text()))
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE)
+    assert given == {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+
+
 def test_what_a_document_links_to_exists() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
