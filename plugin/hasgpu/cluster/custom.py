@@ -30,7 +30,7 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class GpuRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One SM lane: its share, the sum of its pods' quotas, how many pods."""
+    """A row of a GPU: its SM share, the sum of its pods' quotas, how many pods."""
 
     row: int
     sm: int

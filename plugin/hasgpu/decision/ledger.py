@@ -19,7 +19,7 @@ from hasgpu.model.units import TimeQuota
 
 @dataclass(slots=True)
 class Row:
-    """One SM lane of a GPU: all its pods have its width; it is gone with its last."""
+    """A share of the SMs of a GPU: all its pods have its width; it is gone with its last."""
 
     number: int
     pods: dict[PodKey, Placement] = field(default_factory=dict)

@@ -150,7 +150,7 @@ def _full(books: GpuBooks) -> Reason:
 def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_Candidate]:
     table = wish.tables.get(books.gpu.product)
     low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
-    for row_number, sm, free_percent in _lanes(books, wish, table, task.unprofiled_sm_percent):
+    for row_number, sm, free_percent in _possible_rows(books, wish, table, task.unprofiled_sm_percent):
         high = min(wish.quota.high.percent, free_percent)
         if high < low:
             continue
@@ -187,7 +187,7 @@ class _Part:
 
 
 def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: SliceTask) -> _Part:
-    """The number of pods at which a lane's kind is cheapest; all the lane has where no number carries the task."""
+    """The number of pods at which rows of a kind are cheapest; all that a row has where no number carries the task."""
     best: _Part | None = None
     for pods in range(1, max(1, min(task.most_pods, SPLIT_MOST)) + 1):
         shared = task.siblings + pods > 1
@@ -210,7 +210,7 @@ def _slice(books: GpuBooks, wish: SliceWish, row: int, sm_percent: int, quota_pe
     )
 
 
-def _lanes(
+def _possible_rows(
     books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
 ) -> Iterator[tuple[int, int, int]]:
     """(row, SM percent, free time) of every row that exists or could. A pod joins a row only of its own width."""
