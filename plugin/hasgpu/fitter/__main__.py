@@ -1,4 +1,4 @@
-"""Process fitter: `train FILE --data DIR` writes the packaged reference."""
+"""Process fitter: `fit` answers one order on stdin; `train FILE --data DIR` writes the packaged reference."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from .child import answer
 from .errors import FitError
 from .measured import read_models
-from .reference_file import write_reference
-from .train import train_reference
+from .reference_file import packaged_reference, write_reference
 
 
 def main() -> int:
@@ -20,8 +20,12 @@ def main() -> int:
     train = verbs.add_parser("train", help="train the packaged reference")
     train.add_argument("file", type=Path)
     train.add_argument("--data", type=Path, required=True, help="folder with latency.csv.gz and model_static.csv.gz")
+    verbs.add_parser("fit", help="fit one profile: an order on stdin, a table on stdout")
     options = parser.parse_args()
     try:
+        if options.verb == "fit":
+            sys.stdout.buffer.write(answer(sys.stdin.buffer.read(), packaged_reference()))
+            return 0
         return _train(options.file, options.data)
     except FitError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -29,6 +33,9 @@ def main() -> int:
 
 
 def _train(file: Path, data: Path) -> int:
+    # Training loads scikit-learn; fitting must start at once.
+    from .train import train_reference
+
     started_at = time.monotonic()
     models = read_models(data)
     write_reference(file, train_reference(models, told=_tell))

@@ -268,8 +268,7 @@ def _linearised(
     surprise = (log_seconds - soft_maximum(state.work, state.launch, sharpness)) ** 2 / noise
     trust = (scales.noise_freedom + 1.0) / (scales.noise_freedom + surprise)
     matrix[np.diag_indices(len(matrix))] += noise / trust
-    inverse: Floats = np.linalg.inv(matrix)
-    return inverse, share
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64), share
 
 
 def _misfit(state: _State, scales: Scales, log_seconds: Floats, sharpness: float, wider: float) -> float:

@@ -68,6 +68,8 @@ class Surface:
     """Launch seconds over quota percent; None where no launch-gate cell shows it."""
     foreign: bool = False
     """True where the cells are another GPU product's."""
+    spreads: tuple[Line, ...] = ()
+    """For each batch: relative half-width over SM percent, where a fit has calibrated it."""
 
     def work_s(self, batch: int, sm_percent: int) -> float:
         """g: GPU seconds of one inference of ``batch`` requests at an SM share."""
@@ -87,6 +89,8 @@ class Surface:
         if self.foreign:
             return FOREIGN_SPREAD
         right = min(bisect_left(self.batches, batch), len(self.batches) - 1)
+        if self.spreads:
+            return max(line.seconds(sm_percent) for line in self.spreads[max(right - 1, 0) : right + 1])
         around = self.over_sm[max(right - 1, 0) : right + 1]
         inside = self.batches[0] <= batch <= self.batches[-1] and any(line.covers(sm_percent) for line in around)
         return NEAR_SPREAD if inside else FAR_SPREAD
@@ -99,6 +103,7 @@ class Surface:
             over_sm=tuple(_shifted(line, shift) for line in self.over_sm),
             over_quota=self.over_quota,
             foreign=self.foreign,
+            spreads=self.spreads,
         )
 
 

@@ -1,0 +1,39 @@
+"""The fitter as the leader runs it: one order in, one answer out, whatever the order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from hasgpu.fitter.child import answer
+from hasgpu.fitter.reference_file import packaged_reference
+from hasgpu.prediction.table import to_surface
+
+from tests.prediction.shapes import PLAN, measured
+
+
+def test_a_profile_becomes_a_table_and_its_own_error() -> None:
+    order = msgspec.json.encode({"measurement": measured(*PLAN)})
+    found = msgspec.json.decode(answer(order, packaged_reference()))
+    assert to_surface(found["learned"]).work_s(1, 100) == pytest.approx(0.016, rel=0.05)
+    assert found["error"]["medianPercent"] < found["error"]["p90Percent"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(b"{", id="no JSON"),
+        pytest.param(b'{"measurement": {"gpu_product": 7}}', id="a field of the wrong type"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_answered_with_the_problem(order: bytes) -> None:
+    assert "problem" in msgspec.json.decode(answer(order, packaged_reference()))
+
+
+def test_the_child_starts_without_the_heavy_libraries() -> None:
+    heavy = "{'sklearn', 'statsmodels', 'scipy'} & set(sys.modules)"
+    code = f"import sys, hasgpu.fitter.__main__; print(*({heavy}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
