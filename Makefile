@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.testbed/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Work on the code
 
@@ -124,9 +124,25 @@ e2e: setup ## the scenarios, on a cluster with hasgpu installed (TEST="e2e/scena
 chaos: setup ## kill each component again and again under load (ARGS="--help")
 	$(PYTHON) -m e2e.chaos $(ARGS)
 
+##@ Beside Knative's own autoscaler
+
 .PHONY: conformance
-conformance: setup ## our scale algorithm against Knative's own Go code on random lives (ARGS="--steps 100000"; needs go)
-	$(PYTHON) -m e2e.conformance compare $(ARGS)
+conformance: setup ## our decisions against Knative's own Go code, random lives and PodAutoscalers (SEED=7 STEPS=100000)
+	$(PYTHON) -m e2e.conformance compare --seed $(or $(SEED),1) --steps $(or $(STEPS),1000000)
+	$(PYTHON) -m e2e.conformance.record reconciler --seed $(or $(SEED),1) --cases $(or $(CASES),20000)
+
+.PHONY: conformance-branches
+conformance-branches: setup ## that those random lives take every branch of ours a thousand times; needs no Go
+	$(PYTHON) -m e2e.conformance branches --seed $(or $(SEED),1) --steps $(or $(STEPS),1000000)
+
+.PHONY: conformance-mutants
+conformance-mutants: setup ## that Knative's stored answers tell mistakes planted in our code; needs no Go
+	$(PYTHON) -m e2e.conformance.mutants
+
+.PHONY: conformance-record
+conformance-record: setup ## store Knative's answers anew, after its version was changed
+	$(PYTHON) -m e2e.conformance.record tests
+	$(PYTHON) -m e2e.conformance store
 
 .PHONY: clean
 clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv

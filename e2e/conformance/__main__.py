@@ -1,17 +1,22 @@
-"""`python -m e2e.conformance --seed N --steps N`: random lives of revisions through both autoscalers."""
+"""`python -m e2e.conformance`: random lives of revisions through both autoscalers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import click
 import msgspec
+from hasgpu.decision import delay_window, kpa, load_windows, windows
 
-from .compare import Oracle, first_difference, minimised
+from .answers import STORED_ANSWERS, STORED_STEPS, stored_seed, write_answers
+from .branches import Branches
+from .compare import Oracle, first_difference, minimised, ours
 from .scripts import random_script
+from .situations import ALL, met
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT_STEPS = 200
@@ -25,11 +30,16 @@ def build_oracle() -> Path:
     return binary
 
 
-@click.command()
+@click.group()
+def main() -> None:
+    """Compare our autoscaling algorithm with Knative's own."""
+
+
+@main.command()
 @click.option("--seed", default=1, show_default=True, help="Seed of the random scripts.")
 @click.option("--steps", default=1_000_000, show_default=True, help="Evaluations to compare, at least.")
-def main(seed: int, steps: int) -> None:
-    """Compare our autoscaling algorithm with Knative's own, step by step."""
+def compare(seed: int, steps: int) -> None:
+    """Evaluate random lives of revisions step by step with both; the first difference is minimised and shown."""
     oracle, begun, done = Oracle(build_oracle()), time.monotonic(), 0
     while done < steps:
         difference = first_difference(random_script(f"{seed}/{done}", SCRIPT_STEPS), oracle)
@@ -43,6 +53,41 @@ def main(seed: int, steps: int) -> None:
             click.echo(f"{done} steps agree, {time.monotonic() - begun:.0f} s", err=True)
     oracle.close()
     click.echo(f"seed {seed}: {done} steps, no difference")
+
+
+@main.command()
+@click.option("--seed", default=1, show_default=True, help="Seed of the random scripts.")
+@click.option("--steps", default=1_000_000, show_default=True, help="Evaluations to count over; a prefix of compare's.")
+@click.option("--least", default=1000, show_default=True, help="How often each branch must have been taken.")
+def branches(seed: int, steps: int, least: int) -> None:
+    """Count how often the scripts that `compare` plays take each branch of our algorithm. Needs no Go."""
+    branches, situations, now_ns = Branches((kpa, windows, load_windows, delay_window)), Counter[str](), time.time_ns()
+    with branches.counting():
+        for done in range(0, steps, SCRIPT_STEPS):
+            script = random_script(f"{seed}/{done}", SCRIPT_STEPS)
+            spec = script.Spec
+            for step, decided in zip(script.Steps, ours(script, now_ns), strict=True):
+                spec = step.Spec or spec
+                situations.update(met(spec, step, decided))
+    for name, line, counts in branches.ways():
+        click.echo(f"{name + ':' + str(line):24}{'  '.join(f'{count:>9}' for count in counts)}")
+    for name in ALL:
+        click.echo(f"{name:48}{situations[name]:>9}")
+    seldom = branches.seldom(least) + [f"{name}: {situations[name]}" for name in ALL if situations[name] < least]
+    if seldom:
+        raise SystemExit("taken less than {} times:\n{}".format(least, "\n".join(seldom)))
+    click.echo(f"seed {seed}: each branch taken {least} times or more in {steps} steps")
+
+
+@main.command()
+@click.option("--scripts", default=40, show_default=True, help="How many scripts to keep.")
+def store(scripts: int) -> None:
+    """Keep Knative's answers to some random scripts, for where there is no Go."""
+    oracle = Oracle(build_oracle())
+    answers = [oracle.answer(random_script(stored_seed(index), STORED_STEPS)) for index in range(scripts)]
+    oracle.close()
+    write_answers(STORED_ANSWERS, answers)
+    click.echo(f"{scripts} scripts of {STORED_STEPS} steps stored in {STORED_ANSWERS.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,11 @@ def _decided(spec: Spec, scaler: KpaScaler, windows: LoadWindows, step: Step, no
 
 def first_difference(script: Script, oracle: Oracle) -> Difference | None:
     """None where both agree at every step."""
-    answer = oracle.answer(script)
+    return difference_to(script, oracle.answer(script))
+
+
+def difference_to(script: Script, answer: dict[str, Any]) -> Difference | None:
+    """The first step at which ours differs from an answer, given now or stored."""
     for index, (mine, theirs) in enumerate(zip(ours(script, answer["BaseNs"]), answer["Results"], strict=True)):
         if not agree(mine, theirs):
             return Difference(script=script, step=index, ours=mine, upstream=theirs)

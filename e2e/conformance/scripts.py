@@ -65,10 +65,16 @@ def random_script(seed: str, steps: int) -> Script:
     spec = _spec(chance)
     first = spec
     ready_first = chance.choice((0, 0, 1, 1, 2, 5, 17))
-    resize_at = chance.randrange(steps) if chance.random() < 0.3 else -1
+    resize_at = chance.randrange(steps) if chance.random() < 0.8 else -1
+    # On an exact clock times meet the ends of windows exactly.
+    jitter_ms = chance.choice((0, 3, 3))
     load, ready, at_ns, anchor_ns, made = _load(chance), ready_first, 0, 0, []
     for index in range(steps):
-        before_ns, at_ns = at_ns, at_ns + _pause_ns(chance, spec)
+        pause_ns = _pause_ns(chance, spec, jitter_ms)
+        if index == resize_at and chance.random() < 0.4:
+            pause_ns = 2 * spec.StableWindowNs
+        silent = pause_ns > spec.PanicWindowNs and chance.random() < 0.5
+        before_ns, at_ns = at_ns, at_ns + pause_ns
         changed = None
         if index == resize_at:
             changed = spec = _changed(chance, spec)
@@ -77,7 +83,7 @@ def random_script(seed: str, steps: int) -> Script:
             changed = spec = replace(spec, Reachable=not spec.Reachable)
         load = _next_load(chance, load)
         ready = _next_ready(chance, ready, load, spec)
-        stats = _stats(chance, before_ns, at_ns, load)
+        stats = () if silent else _stats(chance, before_ns, at_ns, load)
         made.append(Step(AtNs=at_ns, Ready=ready, Stats=stats, Spec=changed))
     # A changed spec without the anchor would resize windows at another time than the wall clock's.
     if anchor_ns:
@@ -108,17 +114,24 @@ def _spec(chance: random.Random) -> Spec:
 
 def _changed(chance: random.Random, old: Spec) -> Spec:
     new = _spec(chance)
+    if chance.random() < 0.4:
+        new = replace(new, StableWindowNs=old.StableWindowNs, PanicWindowNs=old.PanicWindowNs)
     # Class and aggregation cannot change on a live revision; the delay window is built at creation only.
     return replace(new, Aggregation=old.Aggregation, Scraped=old.Scraped, ScaleDownDelayNs=old.ScaleDownDelayNs)
 
 
-def _pause_ns(chance: random.Random, spec: Spec) -> int:
+def _pause_ns(chance: random.Random, spec: Spec, jitter_ms: int) -> int:
     kind = chance.random()
-    if kind < 0.85:
-        return 2 * SECOND_NS + chance.randrange(-3, 4) * 1_000_000
-    if kind < 0.97:
+    if kind < 0.85 or (not jitter_ms and kind < 0.95):
+        return 2 * SECOND_NS + chance.randint(-jitter_ms, jitter_ms) * 1_000_000
+    if kind < 0.90:
+        return chance.randrange(0, 900) * 1_000_000
+    if kind < 0.95:
         return chance.randrange(1, 9_000) * 1_000_000
-    return int(spec.StableWindowNs * chance.choice((0.5, 1.0, 1.5))) + chance.randrange(0, 2_000) * 1_000_000
+    return (
+        int(spec.StableWindowNs * chance.choice((0.5, 1.0, 1.5)))
+        + bool(jitter_ms) * chance.randrange(0, 2_000) * 1_000_000
+    )
 
 
 def _load(chance: random.Random) -> float:
@@ -136,7 +149,7 @@ def _next_load(chance: random.Random, load: float) -> float:
 
 def _next_ready(chance: random.Random, ready: int, load: float, spec: Spec) -> int:
     kind = chance.random()
-    if kind < 0.01:
+    if kind < 0.03:
         return -1
     if kind < 0.5:
         return max(0, ready)

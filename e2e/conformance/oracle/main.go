@@ -111,12 +111,12 @@ func (s spec) metric() *autoscalingv1alpha1.Metric {
 }
 
 // anchored returns the base whose virtual anchor is now. It waits out the end of a second, so that a script of a
-// few milliseconds sees one wall-clock second only, and leaves out the nanoseconds that a float64 cannot hold.
+// few milliseconds sees one wall-clock second only, and takes a multiple of 1/64 s, which a float64 holds exactly.
 func anchored(anchorNs int64) time.Time {
 	if left := time.Until(time.Now().Truncate(time.Second).Add(time.Second)); left < 50*time.Millisecond {
 		time.Sleep(left)
 	}
-	return time.Now().Truncate(time.Microsecond).Add(-time.Duration(anchorNs))
+	return time.Now().Truncate(time.Second / 64).Add(-time.Duration(anchorNs))
 }
 
 func run(s script) answer {

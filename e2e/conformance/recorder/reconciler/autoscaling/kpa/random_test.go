@@ -69,6 +69,11 @@ func (c chance) podAutoscaler(now time.Time) *v1alpha1.PodAutoscaler {
 	for range c.Intn(6) {
 		pa.Annotations["autoscaling.knative.dev/"+annotationNames[c.Intn(len(annotationNames))]] = c.text()
 	}
+	if percentage, ok := pa.PanicWindowPercentage(); ok && (percentage < 0 || percentage > 100) {
+		// The webhook refuses it; here it would overflow a Duration, which Go leaves undefined.
+		delete(pa.Annotations, "autoscaling.knative.dev/panic-window-percentage")
+		delete(pa.Annotations, "autoscaling.knative.dev/panicWindowPercentage")
+	}
 	pa.Annotations["autoscaling.knative.dev/class"] = "kpa.autoscaling.knative.dev"
 	if c.Intn(2) == 0 {
 		pa.Annotations["autoscaling.knative.dev/metric"] = []string{"concurrency", "rps"}[c.Intn(2)]
