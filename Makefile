@@ -144,6 +144,10 @@ conformance-record: setup ## store Knative's answers anew, after its version was
 	$(PYTHON) -m e2e.conformance.record tests
 	$(PYTHON) -m e2e.conformance store
 
+.PHONY: evaluate
+evaluate: setup ## every experiment in the simulator; writes docs/evaluation.md, <= 30 min (ARGS="--only authors --seeds 2")
+	$(PYTHON) -m e2e.evaluation $(ARGS)
+
 .PHONY: clean
 clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build *.egg-info
