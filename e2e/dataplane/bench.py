@@ -131,8 +131,15 @@ class Bench:
                 return
         raise AssertionError(f"{uid} got {found:.1%} of {expected:.0%}")
 
+    def start_arbiter(self) -> subprocess.Popen[str]:
+        """Lends idle time in rows of policy ``borrow``."""
+        words = [*self.ahead, str(SHIM.with_name("hasgpu-arbiter")), self.page.path, str(self.folder / "pods")]
+        self.children.append(arbiter := subprocess.Popen(words, text=True))
+        return arbiter
+
     def page_of(self, uid: str) -> Path:
-        return self.folder / f"{uid}.page.v1"
+        """Where the node agent has it."""
+        return self.folder / "pods" / uid / "page" / "page.v1"
 
     def report(self, uid: str) -> PodPageReport:
         found = read_pod_page(str(self.page_of(uid)))
@@ -147,6 +154,7 @@ class Bench:
             "HASGPU_SCHEDULE_FILE": str(self.folder / "schedule.v1"),
         }
         if uid:
+            self.page_of(uid).parent.mkdir(parents=True, exist_ok=True)
             PodPage.create(str(self.page_of(uid)))
             environment |= {
                 "HASGPU_POD_UID": uid,

@@ -1,6 +1,7 @@
 /* A CUDA program of the tests, against the driver API alone: client MODE KERNEL_US SECONDS [STREAMS].
  *
- * MODE: sync (wait after each kernel), burst (wait after 20), async (never wait), graph (10 kernels a graph, async).
+ * MODE: sync (wait after each kernel), burst (wait after 20), async (never wait), graph (10 kernels a graph, async),
+ * pulse (never wait for 150 ms, then wait and rest as long).
  * Prints one JSON line: kernels launched, and the longest time from one launch to the next. */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -59,7 +60,7 @@ int main(int argc, char **argv) {
     }
     puts("{\"ready\": true}");
     fflush(stdout);
-    uint64_t start = now_ns(), last = start, longest = 0, count = 0;
+    uint64_t start = now_ns(), last = start, pulse = start, longest = 0, count = 0;
     while (last < start + (uint64_t)(seconds * 1e9)) {
         void *on = stream[count % (uint64_t)streams];
         if (exec) check(graph_launch(exec, on), "graph launch");
@@ -67,6 +68,11 @@ int main(int argc, char **argv) {
         count++;
         if (!strcmp(mode, "sync") || (!strcmp(mode, "burst") && count % 20 == 0)) check(wait(on), "wait");
         uint64_t now = now_ns();
+        if (!strcmp(mode, "pulse") && now - pulse > 150000000u) {
+            check(wait(on), "wait");
+            usleep(150000);
+            pulse = now = now_ns();
+        }
         if (now - last > longest) longest = now - last;
         last = now;
     }

@@ -46,6 +46,7 @@ def measure(launches: int = 1_000_000, rounds: int = 7) -> list[Figure]:
 
 
 def _behind_shim(bench: Bench) -> dict[str, str]:
+    bench.page_of(POD).parent.mkdir(parents=True, exist_ok=True)
     PodPage.create(str(bench.page_of(POD)))
     return {
         "LD_PRELOAD": str(SHIM),

@@ -33,6 +33,7 @@ int main(void) {
     CONSTANT(HASGPU_POLICY_CLOSED);
     CONSTANT(HASGPU_ROW_SLOTS);
     CONSTANT(HASGPU_ROW_TOKEN);
+    CONSTANT(HASGPU_ROW_BORROW);
 #define TYPE struct hasgpu_schedule
     print_field("SCHEDULE", "magic_field", offsetof(TYPE, magic), 8);
     FIELD("SCHEDULE", abi);
@@ -110,6 +111,7 @@ int main(void) {
     FIELD("PROCESS", pending_ns);
     FIELD("PROCESS", memory_bytes);
     FIELD("PROCESS", waiting);
+    FIELD("PROCESS", borrowed_ns);
 #undef TYPE
     return 0;
 }

@@ -16,12 +16,20 @@ from hasgpu.nodeagent.folders import Folders, GpuFolders
 from tests.device.emulated import BUILD, emulated_driver, wait_for
 from tests.nodeagent.namespace import in_mount_namespace
 
+ARBITER = BUILD.parents[2] / "plugin" / "shim" / "build" / "hasgpu-arbiter"
+
+
+def arbiters(of: subprocess.Popen[bytes]) -> int:
+    told = subprocess.run(["pgrep", "-P", str(of.pid), "-fc", f"^{ARBITER}"], capture_output=True, text=True).stdout
+    return int(told)
+
 
 def start(base: Path) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "HASGPU_BASE": str(base),
         "HASGPU_MPS_PATH": str(BUILD),
+        "HASGPU_ARBITER": str(ARBITER),
         "LD_LIBRARY_PATH": str(BUILD),
     }
     return subprocess.Popen([sys.executable, "-m", "hasgpu.nodeagent.mps_daemons"], env=environment)
@@ -39,12 +47,14 @@ def until_restarted(gpu: GpuFolders, before: int) -> None:
 
 
 def check(nvml: Nvml, base: Path) -> None:
+    subprocess.run(["make", "-s", "-C", str(ARBITER.parents[1])], check=True)
     uuids = [device.uuid for device in nvml.devices()]
     gpus = [Folders(base).gpu(uuid) for uuid in uuids]
     process = start(base)
     for gpu in gpus:
         wait_for(gpu.mps / "control_privileged", 10)
     assert [nvml.compute_mode(uuid) for uuid in uuids] == ["exclusive-process"] * 2
+    assert arbiters(process) == 2
     first, second = pid_of(gpus[0]), pid_of(gpus[1])
     assert os.readlink(f"/proc/{first}/ns/mnt") != os.readlink(f"/proc/{second}/ns/mnt")
     os.kill(first, signal.SIGKILL)

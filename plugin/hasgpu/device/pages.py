@@ -29,7 +29,7 @@ _POLICIES: Final[dict[Policy, int]] = {
     "open": at.POLICY_OPEN,
     "closed": at.POLICY_CLOSED,
 }
-_ROW_POLICIES: Final[dict[RowPolicy, int]] = {"slots": at.ROW_SLOTS, "token": at.ROW_TOKEN}
+_ROW_POLICIES: Final[dict[RowPolicy, int]] = {"slots": at.ROW_SLOTS, "token": at.ROW_TOKEN, "borrow": at.ROW_BORROW}
 _ROW_POLICY_NAMES: Final[dict[int, RowPolicy]] = {code: name for name, code in _ROW_POLICIES.items()}
 _EDGE_MARGIN_NS = 1_000_000
 """A table takes effect at a window edge at least this far away, so that waiters are awake before it."""
@@ -159,6 +159,8 @@ class PodPageReport:
     pids: tuple[int, ...]
     """Their pids in the reader's pid namespace; 0 where it cannot see them."""
     busy_ns: int
+    borrowed_ns: int
+    """Of ``busy_ns``: in time of others that the arbiter lent."""
     gated_ns: int
     debt_ns: int
     overrun_ns: int
@@ -237,6 +239,7 @@ def _report(data: bytes, pids: list[int | None]) -> PodPageReport:
         processes=len(live),
         pids=tuple(pid for pid in pids if pid is not None),
         busy_ns=total(at.PROCESS_BUSY_NS),
+        borrowed_ns=total(at.PROCESS_BORROWED_NS),
         gated_ns=total(at.PROCESS_GATED_NS),
         debt_ns=_clamped(max(0, -balance_ns)),
         overrun_ns=head(at.PAGE_OVERRUN_NS),

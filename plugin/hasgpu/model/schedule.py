@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-RowPolicy = Literal["slots", "token"]
+RowPolicy = Literal["slots", "token", "borrow"]
+"""How a row is shared: each pod in its slots; its quota of busy time at any instant; slots, idle ones lent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

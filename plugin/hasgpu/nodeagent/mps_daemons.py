@@ -1,7 +1,7 @@
-"""Entry point of DaemonSet hasgpu-mps: one MPS control daemon a GPU, started, restarted and, at the end, undone.
+"""Entry point of DaemonSet hasgpu-mps: one MPS control daemon and one arbiter a GPU, started, restarted, undone.
 
-The daemons have a pod of their own so that a killed agent takes none of them along (design §5.7). Each has the GPU's
-folder as pipe directory and as /dev/shm, as its clients do. Knows no Kubernetes.
+They have a pod of their own so that a killed agent takes none of them along (design §5.7). A daemon has the GPU's
+folder as pipe directory and as /dev/shm, as its clients do; an arbiter lends idle time. Knows no Kubernetes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hasgpu.device.errors import DeviceError, Unsupported
@@ -30,22 +31,21 @@ _IN_OWN_SHM = 'mount --bind "$1" /dev/shm && shift && exec "$@"'
 
 
 class Daemon:
-    """The daemon of one GPU, kept running by a thread."""
+    """A program that a thread keeps running."""
 
-    def __init__(self, uuid: str, folders: GpuFolders, program: str, stopping: threading.Event) -> None:
-        self._uuid, self._folders, self._program, self._stopping = uuid, folders, program, stopping
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], stopping: threading.Event
+    ) -> None:
+        self._name, self._command, self._environment, self._stopping = name, command, environment, stopping
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep, name=f"mps {uuid}")
+        self._thread = threading.Thread(target=self._keep, name=name)
 
     def start(self) -> None:
-        """Makes the folders and begins."""
-        for folder, mode in ((self._folders.mps, 0o755), (self._folders.log, 0o755), (self._folders.shm, 0o1777)):
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(mode)
+        """Begins."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the daemon; ``stopping`` must be set before."""
+        """Ends the program; ``stopping`` must be set before."""
         if self._process is not None:
             self._process.terminate()
         self._thread.join(10.0)
@@ -53,24 +53,33 @@ class Daemon:
     def _keep(self) -> None:
         delay_s = _RESTART_FIRST_S
         while not self._stopping.is_set():
-            log.info("GPU %s: starting its MPS daemon", self._uuid)
+            log.info("%s: starting", self._name)
             started_s = time.monotonic()
-            self._process = subprocess.Popen(self._command(), env=self._environment(), stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
             code = self._process.wait()
             steady = time.monotonic() - started_s > _STEADY_AFTER_S
             delay_s = _RESTART_FIRST_S if steady else min(_RESTART_CAP_S, 2 * delay_s)
             if not self._stopping.is_set():
-                log.error("GPU %s: its MPS daemon ended with %d; again in %.1f s", self._uuid, code, delay_s)
+                log.error("%s: ended with %d; again in %.1f s", self._name, code, delay_s)
                 self._stopping.wait(delay_s)
 
-    def _command(self) -> list[str]:
-        # Pods run under users of their own: one server must take them all.
-        program = [self._program, "-f", "-multiuser-server"]
-        own_shm = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_OWN_SHM, "sh"]
-        return [*own_shm, str(self._folders.shm), *program]
 
-    def _environment(self) -> dict[str, str]:
-        return {**environment(self._folders.mps, os.environ), "CUDA_VISIBLE_DEVICES": self._uuid}
+def mps_daemon(uuid: str, folders: GpuFolders, program: str, stopping: threading.Event) -> Daemon:
+    """The MPS daemon of one GPU; makes its folders."""
+    for folder, mode in ((folders.mps, 0o755), (folders.log, 0o755), (folders.shm, 0o1777)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)
+    # Pods run under users of their own: one server must take them all.
+    command = [program, "-f", "-multiuser-server"]
+    own_shm = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_OWN_SHM, "sh", str(folders.shm)]
+    told = {**environment(folders.mps, os.environ), "CUDA_VISIBLE_DEVICES": uuid}
+    return Daemon(f"GPU {uuid}: MPS daemon", [*own_shm, *command], told, stopping)
+
+
+def arbiter(uuid: str, folders: Folders, program: str, stopping: threading.Event) -> Daemon:
+    """The arbiter of one GPU; it waits for the schedule page by itself."""
+    command = [program, str(folders.gpu(uuid).schedule_page), str(folders.pods)]
+    return Daemon(f"GPU {uuid}: arbiter", command, os.environ, stopping)
 
 
 def claim(nvml: Nvml, uuid: str, record: Path) -> None:
@@ -114,14 +123,19 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     daemons = []
+    lender = os.environ.get("HASGPU_ARBITER", "/opt/hasgpu/bin/hasgpu-arbiter")
     for device in devices:
         gpu = folders.gpu(device.uuid)
-        daemon = Daemon(device.uuid, gpu, program, stopping)
         gpu.root.mkdir(parents=True, exist_ok=True)
         if exclusive:
             claim(nvml, device.uuid, gpu.compute_mode)
+        daemons.append(mps_daemon(device.uuid, gpu, program, stopping))
+        if Path(lender).exists():
+            daemons.append(arbiter(device.uuid, folders, lender, stopping))
+        else:
+            log.warning("%s is not there: no row's idle time will be lent", lender)
+    for daemon in daemons:
         daemon.start()
-        daemons.append(daemon)
     stopping.wait()
     for daemon in daemons:
         daemon.stop()

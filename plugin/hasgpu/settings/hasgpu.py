@@ -19,7 +19,7 @@ NAME = SETTINGS_CONFIG_MAP
 SIDECAR_IMAGE = "hasgpu.local/hasgpu-sidecar:1"
 
 Replace = Literal["keep-last", "recreate"]
-RowPolicy = Literal["slots", "token"]
+RowPolicy = Literal["slots", "token", "borrow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
     texts.duration_s("progress-deadline", 0.0)
     settings = HasgpuSettings(
         window_s=texts.duration_s("window", 0.04),
-        row_policy=cast("RowPolicy", texts.choice("row-policy", "slots", "slots", "token")),
+        row_policy=cast("RowPolicy", texts.choice("row-policy", "slots", "slots", "token", "borrow")),
         risk_quantile=texts.number("risk-quantile", 0.95),
         capacity_margin_percent=texts.number("capacity-margin-percent", 10.0),
         interference_percent=texts.number("interference-percent", 5.0),

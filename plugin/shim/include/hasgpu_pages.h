@@ -32,6 +32,7 @@
 /* How a pod uses its quota inside its row. */
 #define HASGPU_ROW_SLOTS 0u /* in its slots */
 #define HASGPU_ROW_TOKEN 1u /* q of busy time, at any instant */
+#define HASGPU_ROW_BORROW 2u /* in its slots, and while the arbiter lends it somebody's idle ones */
 
 struct hasgpu_slot {
     uint64_t start_ns; /* from the period's start */
@@ -71,8 +72,12 @@ struct hasgpu_table {
     struct hasgpu_entry entries[HASGPU_ENTRIES];
 };
 
+/* The row's idle time, lent to one pod. 0: not lent; else bits 63..32 when the loan ends (CLOCK_MONOTONIC in units of
+ * 65,536 ns, lower 32 bits), 31..16 lower bits of the table's number, 15..0 the pod's index in that table + 1.
+ * The arbiter's alone; it wakes those who wait on `wake` when it lends. */
+#define HASGPU_LOAN_SHIFT 16
 struct hasgpu_borrow {
-    uint64_t word; /* 0: not lent. The arbiter's alone. */
+    uint64_t word;
     uint64_t reserved[7];
 };
 
@@ -121,7 +126,8 @@ struct hasgpu_process {
     uint64_t memory_bytes; /* likewise */
     uint32_t waiting;      /* launches held at the gate; likewise */
     uint32_t reserved1;
-    uint64_t reserved2[5];
+    uint64_t borrowed_ns;  /* of busy_ns: in time that was lent, owed to nobody */
+    uint64_t reserved2[4];
 };
 
 /* What a pod has left of its time: accrues through its slots, is spent by measured GPU time. Changed as one

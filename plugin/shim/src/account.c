@@ -22,7 +22,7 @@ struct batch {
     CUevent start, end;
     uint64_t estimate_ns, opened_ns, used_ns, key;
     uint32_t launches;
-    bool open, gaps;
+    bool open, gaps, borrowed;
 };
 
 /* Events of one context, and one event whose host time is known: the origin of its device times. */
@@ -111,7 +111,7 @@ static void charge_estimate(struct batch *batch) {
     if (to > latest) to = latest;
     if (to > from) {
         charged_until_ns = to;
-        gate_charge(from, to);
+        gate_charge(from, to, batch->borrowed);
     }
     hasgpu_pages.process->estimated_batches++;
 }
@@ -166,10 +166,10 @@ bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t 
     struct batch *batch = batch_on(stream);
     bool probe = cost_probe_due(key), idle = seems_idle(now);
     if (idle) charge_open();
-    else if (batch->open && probe) close_batch(batch);
+    else if (batch->open && (probe || batch->borrowed != gate_borrowing())) close_batch(batch);
     if (!batch->open) {
         struct batch fresh = {.stream = stream, .thread = batch->thread, .gaps = batch->gaps && idle, .open = true,
-                              .opened_ns = now, .key = key, .context = context_now(now)};
+                              .borrowed = gate_borrowing(), .opened_ns = now, .key = key, .context = context_now(now)};
         fresh.start = fresh.context ? take_event(fresh.context) : NULL;
         if (fresh.start && record(fresh.start, stream) != CUDA_SUCCESS) {
             give_event(fresh.context, fresh.start);
@@ -225,7 +225,7 @@ static void charge(struct batch *batch) {
     if (batch->launches == 1 && batch->key && end > begin) cost_learn(batch->key, end - begin);
     if (end > charged_until_ns) charged_until_ns = end;
     settle(batch->estimate_ns);
-    gate_charge(from, end);
+    gate_charge(from, end, batch->borrowed);
     hasgpu_pages.process->measured_batches++;
     give_event(batch->context, batch->start);
     give_event(batch->context, batch->end);

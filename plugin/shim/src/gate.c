@@ -12,6 +12,7 @@
 
 #define GRACE_NS (2 * MS) /* how far past its slot a pod may make up for time its host lost within it */
 #define MOST_IN_FLIGHT_NS (2 * MS)
+#define MOST_BORROWED_NS (3 * MS / 2) /* in flight in lent time: the owner is back once it has run out */
 #define REGISTER_WITHIN_NS (30000 * MS)
 #define LEASE_NS (50 * MS)
 #define FOREVER UINT64_MAX
@@ -28,13 +29,15 @@ static uint64_t in_flight_cap_ns = MOST_IN_FLIGHT_NS;
 static uint64_t turn_start_ns;
 static int64_t turn_bonus_ns; /* debt above half a slot is not repaid in this turn */
 static uint64_t missing_since_ns;
-static bool registered;
+static bool registered, borrowing;
+
+bool gate_borrowing(void) { return borrowing; }
 
 void gate_forget(void) {
     current = next = (struct slice){0};
     newest = turn_start_ns = missing_since_ns = 0;
     lease.until_ns = 0;
-    registered = false;
+    registered = borrowing = false;
 }
 
 static uint64_t at_most(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -61,7 +64,7 @@ static int64_t accrue(uint64_t now, uint64_t most) {
     return new.balance_ns;
 }
 
-void gate_spend(uint64_t spent_ns) {
+static void spend(uint64_t spent_ns) {
     struct hasgpu_balance old = hasgpu_pages.page->balance, new;
     int64_t least = -(int64_t)(2 * current.period_ns), forgiven;
     do {
@@ -70,21 +73,26 @@ void gate_spend(uint64_t spent_ns) {
         new.balance_ns += forgiven;
     } while (!swap_balance(&old, new));
     if (forgiven) __atomic_fetch_add(&hasgpu_pages.page->forgiven_ns, (uint64_t)forgiven, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&hasgpu_pages.process->busy_ns, spent_ns, __ATOMIC_RELAXED);
 }
 
-/* Charges GPU time [from, to); what another stream or process of the pod was charged for already is free. */
-void gate_charge(uint64_t from, uint64_t to) {
+/* Charges GPU time [from, to); what another stream or process of the pod was charged for already is free, and what was
+ * borrowed is counted and not owed. */
+void gate_charge(uint64_t from, uint64_t to, bool borrowed) {
     uint64_t *until = &hasgpu_pages.page->charged_until_ns;
     uint64_t old = __atomic_load_n(until, __ATOMIC_RELAXED);
     do {
         if (to <= old) return;
     } while (!__atomic_compare_exchange_n(until, &old, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     if (from < old) from = old;
+    __atomic_fetch_add(&hasgpu_pages.process->busy_ns, to - from, __ATOMIC_RELAXED);
+    if (borrowed) {
+        __atomic_fetch_add(&hasgpu_pages.process->borrowed_ns, to - from, __ATOMIC_RELAXED);
+        return;
+    }
     uint64_t own = slice_time(&current, from, to);
     if (current.known && own < to - from)
         __atomic_fetch_add(&hasgpu_pages.page->overrun_ns, to - from - own, __ATOMIC_RELAXED);
-    gate_spend(to - from);
+    spend(to - from);
 }
 
 static void refresh(uint64_t now) {
@@ -155,6 +163,15 @@ static enum verdict by_slot(struct turn turn, uint64_t now, uint64_t estimate, i
     return SLEEP;
 }
 
+/* Out of turn, in a row whose idle time is lent: what ends within the loan may go, a little at a time. */
+static enum verdict on_loan(uint64_t now, uint64_t estimate) {
+    uint64_t until = slice_loan(hasgpu_pages.schedule, &current, now);
+    uint64_t pending = until ? pages_pending_ns(now) - estimate : 0;
+    if (now + pending + estimate > until) return SLEEP;
+    borrowing = !pending || pending + estimate <= MOST_BORROWED_NS;
+    return borrowing ? GO : DRAIN;
+}
+
 static enum verdict decide(uint64_t now, uint64_t estimate, uint64_t *wake_at, int64_t *room) {
     const struct hasgpu_schedule *page = hasgpu_pages.schedule;
     *room = INT64_MAX; /* the cap on work in flight limits it further */
@@ -168,6 +185,10 @@ static enum verdict decide(uint64_t now, uint64_t estimate, uint64_t *wake_at, i
     uint64_t change = next.number != current.number ? next.effective_from_ns : FOREVER;
     struct turn turn = slice_turn(&current, now);
     *wake_at = at_most(turn.start_ns, at_most(change, now + 1000 * MS));
+    if (turn.start_ns > now) {
+        enum verdict lent = on_loan(now, estimate);
+        if (lent != SLEEP) return *room = 0, lent;
+    }
     if (turn.start_ns > now) turn = slice_turn(&current, now - GRACE_NS); /* just over: credit may be left */
     if (turn.start_ns > now) return SLEEP;
     bool token = current.entry.policy == HASGPU_ROW_TOKEN && current.quota_ns < current.period_ns;
@@ -219,6 +240,7 @@ static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
         uint64_t epoch = page ? __atomic_load_n(&page->epoch, __ATOMIC_ACQUIRE) : 0;
         uint64_t wake_at = 0;
         int64_t room = 0;
+        borrowing = false;
         refresh(now);
         in_flight_cap_ns = cap_at(now);
         account_reap();
@@ -230,7 +252,10 @@ static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
             verdict = decide(now, estimate, &wake_at, &room);
             if (verdict != GO) __atomic_fetch_sub(pending, estimate, __ATOMIC_SEQ_CST);
         }
+        uint32_t held = verdict == DRAIN && wake_at; /* by the gate, not by the GPU's speed */
+        __atomic_fetch_add(&hasgpu_pages.process->waiting, held, __ATOMIC_RELAXED);
         if (verdict == DRAIN && !account_wait()) verdict = wake_at ? SLEEP : GO;
+        __atomic_fetch_sub(&hasgpu_pages.process->waiting, held, __ATOMIC_RELAXED);
         if (verdict == SLEEP) {
             if (!slept_since) slept_since = now;
             __atomic_fetch_add(&hasgpu_pages.process->waiting, 1, __ATOMIC_RELAXED);

@@ -11,6 +11,7 @@ static void copy_from(const struct hasgpu_schedule *page, uint64_t number, const
     for (uint32_t i = 0; i < count; i++) {
         if (memcmp(table->entries[i].pod_uid, uid, 16)) continue;
         slice->entry = table->entries[i];
+        slice->index = i;
         slice->known = slice->window_ns > 0 && slice->entry.windows > 0 && slice->entry.slot_count <= HASGPU_SLOTS;
         slice->period_ns = slice->window_ns * slice->entry.windows;
         break;
@@ -85,4 +86,13 @@ uint64_t slice_time(const struct slice *slice, uint64_t from, uint64_t to) {
     if (slice->quota_ns >= slice->period_ns) return to - from;
     uint64_t before = slot_time_until(slice, from), after = slot_time_until(slice, to);
     return after > before ? after - before : 0;
+}
+
+/* Until when the arbiter lends this pod its row's idle time; 0 where it does not. */
+uint64_t slice_loan(const struct hasgpu_schedule *page, const struct slice *slice, uint64_t now) {
+    if (!slice->known || slice->entry.policy != HASGPU_ROW_BORROW || slice->entry.row >= HASGPU_ROWS) return 0;
+    uint64_t word = __atomic_load_n(&page->borrow[slice->entry.row].word, __ATOMIC_ACQUIRE);
+    if ((word & 0xffff) != slice->index + 1 || (word >> 16 & 0xffff) != (slice->number & 0xffff)) return 0;
+    uint32_t left = (uint32_t)(word >> 32) - (uint32_t)(now >> HASGPU_LOAN_SHIFT);
+    return left && left < 1u << 31 ? ((now >> HASGPU_LOAN_SHIFT) + left) << HASGPU_LOAN_SHIFT : 0;
 }

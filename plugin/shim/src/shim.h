@@ -52,6 +52,7 @@ void pages_note_context(void);
 struct slice {
     bool known;
     uint64_t number, effective_from_ns, window_ns, period_ns, quota_ns; /* quota_ns: per period */
+    uint32_t index; /* of the entry in its table */
     struct hasgpu_entry entry;
 };
 struct turn {
@@ -60,11 +61,12 @@ struct turn {
 bool schedule_copy(const struct hasgpu_schedule *page, const uint8_t uid[16], struct slice *now_one, struct slice *next);
 struct turn slice_turn(const struct slice *slice, uint64_t now);
 uint64_t slice_time(const struct slice *slice, uint64_t from, uint64_t to);
+uint64_t slice_loan(const struct hasgpu_schedule *page, const struct slice *slice, uint64_t now);
 
 /* gate.c */
 bool gate_pass(uint64_t *now, uint64_t estimate_ns); /* with the lock, given up while it sleeps */
-void gate_charge(uint64_t from, uint64_t to);
-void gate_spend(uint64_t spent_ns);
+void gate_charge(uint64_t from, uint64_t to, bool borrowed);
+bool gate_borrowing(void); /* the launch that was let through last goes in lent time */
 uint64_t gate_in_flight_cap_ns(void);
 void gate_forget(void);
 
