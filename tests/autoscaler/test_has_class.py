@@ -9,7 +9,7 @@ import pytest
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.report import NodeReport
 
-from tests.autoscaler.gpu_cluster import DEPLOYMENTS, PODS, GpuCluster, gpu_cluster
+from tests.autoscaler.gpu_cluster import DEPLOYMENTS, PAS, PODS, GpuCluster, gpu_cluster
 
 
 @pytest.fixture
@@ -414,3 +414,25 @@ def test_while_an_activator_is_missing_the_load_that_is_seen_still_raises_the_qu
     cluster.all_connected = False
     loaded(cluster, revision, 12.0, 20.0)
     assert cluster.quota(pod) > before
+
+
+def test_a_revision_that_nothing_routes_to_and_that_never_starts_gives_its_slice_back(cluster: GpuCluster) -> None:
+    revision = cluster.add_revision(annotations={})
+    cluster.add_pod()
+    cluster.acknowledge(10.0)
+    tick(cluster, 10.0)
+    cluster.api.merge(f"{PAS}/classify-00001", {"spec": {"reachability": "Unreachable"}})
+    for now, pods in ((20.0, 1), (600.0, 1), (701.0, 0)):
+        cluster.hear_nothing_new(now)
+        tick(cluster, now)
+        assert wanted(cluster, revision) == pods
+
+
+def test_a_revision_that_waits_for_room_is_never_given_up(cluster: GpuCluster) -> None:
+    revision = cluster.add_revision()
+    cluster.add_pod(gpu_memory="32Gi")
+    cluster.api.merge(f"{PAS}/classify-00001", {"spec": {"reachability": "Unreachable"}})
+    for now in (10.0, 20.0, 5000.0, 9000.0):
+        cluster.hear_nothing_new(now)
+        tick(cluster, now)
+    assert wanted(cluster, revision) == 1

@@ -201,6 +201,26 @@ def test_class_has_waits_for_room_as_long_as_it_takes(on: Stage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wish", "replicas"),
+    [
+        pytest.param(0, 0, id="once its class wants no pod"),
+        pytest.param(-1, 1, id="but not while nothing is known, as after a change of leader"),
+        pytest.param(1, 1, id="and not while a pod of it waits for room"),
+    ],
+)
+def test_class_has_gives_up_a_start_that_nothing_routes_to(on: Stage, wish: int, replicas: int) -> None:
+    on.has.activation_times_out = on.has.scrapes = False
+    queued = ACTIVE | {"Active": "Unknown Queued", "Ready": "Unknown Queued"}
+    on.pa({"conditions": conditions(100_000, **queued)}, HAS | UNLIMITED, reachability="Unreachable")
+    on.deployment(1)
+    on.sks(ready=False)
+    on.pods(pending=1)
+    on.has.wish = Wanted(pods=wish, excess_burst_capacity=-1)
+    on.reconcile()
+    assert on.replicas == replicas
+
+
+@pytest.mark.parametrize(
     ("annotations", "wish", "replicas"),
     [
         pytest.param({"min-scale": "3"}, 1, 3, id="min-scale"),

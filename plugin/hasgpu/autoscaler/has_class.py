@@ -7,6 +7,7 @@ pods that wait are placed first, then each revision is decided over one ledger, 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -167,6 +168,8 @@ class HasClass:
         self._tell_profile(record, pa, read)
         placements = one.world.placements_of(key)
         record.observe_pods(placements, one.now)
+        if any(pod.gated_by(keys.SCHEDULING_GATE) for pod in self._around.pod_index.pods(key)):
+            record.waited_s = one.now
         if self._trusts_silence:
             record.load.tick(one.now)
         else:
@@ -196,7 +199,7 @@ class HasClass:
             known=one.now - self._led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
             deviations=deviations(settings.hasgpu.value.risk_quantile),
             startup_s=startup,
-            idle_from_s=record.idle_from_s(one.now),
+            idle_from_s=record.idle_from_s(one.now, self._gives_up_after_s(pa)),
         )
         return RevisionView(
             key=key,
@@ -275,6 +278,16 @@ class HasClass:
 
     def _startup_s(self, key: RevisionKey, policy: Policy) -> float:
         return startup_s(self._around.pod_index.pods(key), policy.startup_s)
+
+    def _gives_up_after_s(self, pa: PodAutoscaler) -> float:
+        """As long as Knative lets a revision start, where nothing routes to it (any more); else for ever."""
+        if revision_spec.reachable(pa):
+            return math.inf
+        settings = self._around.settings
+        policy = revision_spec.zero_policy(
+            pa, settings.autoscaler.value, settings.deployment.value, activation_times_out=True
+        )
+        return policy.activation_timeout_s
 
     def _tell_profile(self, record: ScaledRevision, pa: PodAutoscaler, read: RevisionIntent) -> None:
         if read.problem:

@@ -145,6 +145,8 @@ class Reconciler:
         """The pods to ask for now; the Deployment is patched where it asks for others."""
         settings = self._settings.autoscaler.value
         unlimited_burst = spec.target_burst_capacity == -1
+        # Who waits for room waits; what nobody routes to, and its class gave up, must not start for ever.
+        times_out = times_out or (wanted.pods == 0 and not revision_spec.reachable(pa))
         step: ScaleStep = scale_step(
             wanted.pods,
             bounds=revision_spec.bounds(pa, settings),

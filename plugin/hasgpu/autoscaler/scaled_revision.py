@@ -36,6 +36,8 @@ class ScaledRevision:
     wanted: int = -1
     decision: Decision | None = None
     ready_since_s: float | None = None
+    waited_s: float = float("-inf")
+    """When a pod of it waited for room, last."""
     missed_s: float = float("-inf")
     """When an activator was not connected, last: it may have had requests of the revision."""
     written_s: float = 0.0
@@ -55,9 +57,14 @@ class ScaledRevision:
         if self.ready_since_s is None and any(placement.ready for placement in placements):
             self.ready_since_s = now
 
-    def idle_from_s(self, now: float) -> float:
-        """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting."""
-        return max(self.ready_since_s, self.missed_s) if self.ready_since_s is not None else now
+    def idle_from_s(self, now: float, gives_up_after_s: float) -> float:
+        """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting.
+
+        One whose pods have room and don't become ready is given up after a while, where that is finite.
+        """
+        if self.ready_since_s is not None:
+            return max(self.ready_since_s, self.missed_s)
+        return min(now, max(self.seen_s, self.waited_s, self.missed_s) + gives_up_after_s)
 
     def learn(self, placements: tuple[Placement, ...], reports: Mapping[str, PodSliceReport]) -> None:
         """GPU time of a request from the agents' meters: for a service that brought no profile."""
