@@ -96,11 +96,12 @@ class _Evaluation:
 
     def _tenants(self) -> None:
         options = self._options
-        outcomes = tenants.run(self._seeds[:3], options.seconds, options.jobs, options.tenants)
+        seeds = self._seeds[:3]
+        outcomes = tenants.run(seeds, options.seconds, options.jobs, options.tenants)
         tenants.figure(outcomes, str(FOLDER / "evaluation/front.png"))
         self._section(
             f"{options.tenants} functions on {tenants.GPUS} GPUs",
-            f"Models in turn, phases of the Twitter trace, {options.seconds} s, SLO 2x at P95, {len(self._seeds[:3])} seeds.",
+            f"Models in turn, phases of the Twitter trace, {options.seconds} s, SLO 2x at P95, {len(seeds)} seeds.",
             "![fronts](evaluation/front.png)",
             tenants.report(outcomes),
         )

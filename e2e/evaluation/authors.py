@@ -42,13 +42,23 @@ def job(
         policy=policy,
         gate=gate,  # type: ignore[arg-type]
         seed=seed,
+        tuning=tuning,
     )
 
 
 def run(seeds: Sequence[int], processes: int) -> dict[tuple[str, str, float, str], list[Outcome]]:
     """By model, policy, multiple and gate, one outcome a seed."""
+    choice = tuned(processes)
     jobs = [
-        job((model, policy, multiple, gate), model, multiple, policy, gate, seed)
+        job(
+            (model, policy, multiple, gate),
+            model,
+            multiple,
+            policy,
+            gate,
+            seed,
+            choice.get((model, policy, multiple, gate), Tuning()),
+        )
         for model in BASES_MS
         for policy in POLICIES
         for multiple in (1.5, 2.0)

@@ -22,10 +22,15 @@ FRONTS: dict[str, tuple[Tuning, ...]] = {
         Tuning(risk_quantile=0.95, free=0.1),
         Tuning(risk_quantile=0.99, free=0.2),
     ),
-    "has-gpu-intended": (Tuning(has_gpu_up=0.3), Tuning(has_gpu_up=0.5), Tuning(has_gpu_up=0.7)),
-    "fast-gshare": (Tuning(utilisation=0.15), Tuning(utilisation=0.3), Tuning(utilisation=0.5)),
-    "infless-like": (Tuning(utilisation=0.15), Tuning(utilisation=0.3), Tuning(utilisation=0.5)),
-    "dilu-like": (Tuning(utilisation=0.15), Tuning(utilisation=0.3), Tuning(utilisation=0.5)),
+    "has-gpu-intended": tuple(
+        Tuning(has_gpu_up=up, slack=slack) for up, slack in ((0.15, 0.4), (0.3, 0.4), (0.3, 0.7), (0.5, 0.7))
+    ),
+    **{
+        rival: tuple(
+            Tuning(utilisation=used, slack=slack) for used, slack in ((0.15, 0.4), (0.3, 0.4), (0.3, 0.7), (0.5, 0.7))
+        )
+        for rival in ("fast-gshare", "infless-like", "dilu-like")
+    },
     "kpa-static": (
         Tuning(kpa_static_requests_per_s=5.0),
         Tuning(kpa_static_requests_per_s=10.0),

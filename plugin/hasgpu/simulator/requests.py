@@ -14,9 +14,9 @@ Floats = NDArray[np.float64]
 class Requests:
     """Indexed in the order of arrival. ``finished_s`` is infinite while nobody knows."""
 
-    __slots__ = ("_oldest", "arrived_s", "cold", "count", "finished_s", "noise", "second", "toss")
+    __slots__ = ("_oldest", "arrived_s", "cold", "count", "finished_s", "noise", "overhead_s", "second", "toss")
 
-    def __init__(self, arrived_s: Floats, noise: Floats, toss: Floats, second: Floats) -> None:
+    def __init__(self, arrived_s: Floats, noise: Floats, toss: Floats, second: Floats, overhead_s: Floats) -> None:
         self.count = len(arrived_s)
         self.arrived_s = array("d", arrived_s.tobytes())
         self.noise = array("d", noise.tobytes())
@@ -24,6 +24,8 @@ class Requests:
         self.toss, self.second = array("d", toss.tobytes()), array("d", second.tobytes())
         """The balancer's two choices."""
         self.finished_s = array("d", [math.inf]) * self.count
+        self.overhead_s = overhead_s
+        """What each spends outside the GPU."""
         self.cold = 0
         """Requests that met no ready pod."""
         self._oldest = 0
@@ -40,22 +42,17 @@ class Requests:
         """The first request from ``index`` on that comes at or after ``until_s``."""
         return index + int(np.searchsorted(self.arrivals()[index:], until_s))
 
-    def in_flight_mean(self, arrived: int, from_s: float, to_s: float, overhead_s: float) -> float:
+    def in_flight_mean(self, arrived: int, from_s: float, to_s: float) -> float:
         """Mean number of requests between arrival and response over a span that has just ended."""
-        finished, low = self.finished_s, self._oldest
-        while low < arrived and finished[low] + overhead_s <= from_s:
+        finished, overhead, low = self.finished_s, self.overhead_s, self._oldest
+        while low < arrived and finished[low] + overhead[low] <= from_s:
             low += 1
         self._oldest = low
         if low == arrived:
             return 0.0
         began = np.maximum(self.arrivals()[low:arrived], from_s)
-        ended = np.minimum(self.finishes()[low:arrived] + overhead_s, to_s)
+        ended = np.minimum(self.finishes()[low:arrived] + overhead[low:arrived], to_s)
         return float(np.maximum(ended - began, 0.0).sum()) / (to_s - from_s)
-
-    def in_flight(self, arrived: int, now: float, overhead_s: float) -> int:
-        """Requests between arrival and response now."""
-        left = self.finishes()[self._oldest : arrived]
-        return int((left + overhead_s > now).sum())
 
     def all_done(self, arrived: int, now: float) -> bool:
         """True where every request so far is answered."""

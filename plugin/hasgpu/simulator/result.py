@@ -22,7 +22,7 @@ DECISIONS_FILE = "decisions.jsonl"
 
 def latencies_s(function: Deployed) -> Floats:
     """Seconds from arrival to response; infinite for a request that failed."""
-    taken = function.requests.finishes() - function.requests.arrivals() + function.spec.overhead_s
+    taken = function.requests.finishes() - function.requests.arrivals() + function.requests.overhead_s
     result: Floats = np.where(taken <= TIMEOUT_S, taken, np.inf)
     return result
 

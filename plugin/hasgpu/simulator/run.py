@@ -41,6 +41,8 @@ class Setup:
     seed: int = 0
     window_s: float = 0.04
     noise: float = NOISE
+    overhead_noise: float = 0.0
+    """The same of the time outside the GPU."""
     interference: float = 0.0
     delays: Delays = field(default_factory=Delays)
 
@@ -81,18 +83,20 @@ def untouched(setup: Setup) -> Cluster:
     return _Run(setup, None).cluster
 
 
-def noise_of(setup: Setup, name: str, count: int) -> Floats:
-    """By how much each request's inference deviates."""
-    sigma = setup.noise
-    drawn: Floats = np.exp(generator(setup.seed, name, "noise").normal(-sigma * sigma / 2.0, sigma, count))
+def _deviation(setup: Setup, name: str, purpose: str, sigma: float, count: int) -> Floats:
+    """Factors around one, one a request."""
+    drawn: Floats = np.exp(generator(setup.seed, name, purpose).normal(-sigma * sigma / 2.0, sigma, count))
     return drawn
 
 
 def drawn_requests(setup: Setup, spec: FunctionSpec) -> Requests:
     """A function's requests with the luck of the run's seed."""
     arrivals = setup.workload.arrivals[spec.name]
-    toss = generator(setup.seed, spec.name, "balancer").random((2, len(arrivals)))
-    return Requests(arrivals, noise_of(setup, spec.name, len(arrivals)), toss[0], toss[1])
+    count = len(arrivals)
+    toss = generator(setup.seed, spec.name, "balancer").random((2, count))
+    noise = _deviation(setup, spec.name, "noise", setup.noise, count)
+    overhead_s = spec.overhead_s * _deviation(setup, spec.name, "overhead", setup.overhead_noise, count)
+    return Requests(arrivals, noise, toss[0], toss[1], overhead_s)
 
 
 class _Run:
@@ -208,9 +212,7 @@ class _Run:
             self._policy.on_stats(self.cluster, told)
 
     def _message(self, function: Deployed, now: float, period_s: float) -> StatMessage:
-        mean = function.requests.in_flight_mean(
-            function.balancer.arrived, now - period_s, now, function.spec.overhead_s
-        )
+        mean = function.requests.in_flight_mean(function.balancer.arrived, now - period_s, now)
         return StatMessage(
             key=function.key,
             pod_name="activator",

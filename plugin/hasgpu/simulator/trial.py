@@ -80,7 +80,7 @@ class Trial:
         return TrialEnd(late_share=float(late.mean()) if late.size else 0.0)
 
     def _latencies(self, requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return requests.finishes() - requests.arrivals() + self._spec.overhead_s
+        return requests.finishes() - requests.arrivals() + requests.overhead_s
 
     def _clone(self, pod: Pod, requests: Requests) -> Pod:
         clone = copy.copy(pod)

@@ -40,14 +40,17 @@ class DiluLike:
 
     tick_s: float | None = 1.0
 
-    def __init__(self, belief: Belief, *, utilisation: float, growth: float, window: int, most: float) -> None:
+    def __init__(
+        self, belief: Belief, *, utilisation: float, slack: float, growth: float, window: int, most: float
+    ) -> None:
         self._belief, self._utilisation, self._growth = belief, utilisation, growth
+        self._slack = slack
         self._window, self._most = window, most
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, self._utilisation)
+            throughput = throughput_of(function.spec, self._belief, self._utilisation, self._slack)
             unit = throughput.best_unit(tuple(q for q in QUOTAS if q * self._growth <= 100) or (100,))
             limit = min(100, int(unit[1] * self._growth))
             scaled = _Scaled(throughput, unit, limit, wishes=deque(maxlen=self._window))

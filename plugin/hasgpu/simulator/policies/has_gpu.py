@@ -29,6 +29,8 @@ DOWN, STEP, COOLDOWN_S, LEAST_QUOTA = 0.3, 10, 10.0, 10
 START = (30, 30)
 FRONT_END_S = 0.07
 BATCH = 4
+MISNAMED = ("mobilenet_v3_large", "shufflenet_v2_x0_5")
+"""Models that the artifact's tables know by another name: it takes their capacity for 0 and gives them all the time."""
 
 
 @dataclass(slots=True)
@@ -66,16 +68,23 @@ class HasGpu:
     tick_s: float | None = 2.0
 
     def __init__(
-        self, belief: Belief, *, published: bool, up: float = 0.9, start: tuple[int, int] = START, capacity: float = 1.0
+        self,
+        belief: Belief,
+        *,
+        published: bool,
+        up: float = 0.9,
+        slack: float = 1.0,
+        start: tuple[int, int] = START,
+        capacity: float = 1.0,
     ) -> None:
         self._belief, self._published, self._up = belief, published, up
-        self._start, self._factor = start, capacity
+        self._start, self._factor, self._slack = start, capacity, slack
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         shared = Kalman()
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, 1.0)
+            throughput = throughput_of(function.spec, self._belief, 1.0, self._slack)
             start = self._start
             if not self._published:
                 start = throughput.best_unit(tuple(range(LEAST_QUOTA, 101, STEP)))
@@ -111,6 +120,8 @@ class HasGpu:
         """Requests/s of a slice as it thinks: published, a mean over 70 ms and half a batch of four."""
         if not self._published:
             return scaled.throughput.per_s(sm, quota)
+        if spec.profile.model in MISNAMED:
+            return 0.0
         surface = surface_of(spec, self._belief.product)
         latency_s = max(surface.work_s(BATCH, sm), surface.launch_s(quota))
         return self._factor * (BATCH + 1) / 2.0 / (latency_s + FRONT_END_S)
@@ -133,15 +144,16 @@ class HasGpu:
             self._widen(cluster, function, scaled, deficit)
 
     def _widen(self, cluster: Cluster, function: Deployed, scaled: _Scaled, deficit: float) -> None:
-        """A pod more: published, of all the quota a row has; intended, of what the deficit needs."""
+        """A pod more, of what the deficit needs. Published: none, its rows of unused GPUs are never offered."""
+        if self._published:
+            return
         if function.spec.max_scale and len(function.staying()) >= function.spec.max_scale:
             return
         if any(not pod.ready for pod in function.staying()):
             return
-        sm = 50 if self._published else scaled.start[0]
-        quotas = range(100, LEAST_QUOTA - 1, -STEP) if self._published else range(LEAST_QUOTA, 101, STEP)
-        for quota in quotas:
-            enough = self._published or self._capacity(scaled, function.spec, sm, quota) >= deficit or quota == 100
+        sm = scaled.start[0]
+        for quota in range(LEAST_QUOTA, 101, STEP):
+            enough = self._capacity(scaled, function.spec, sm, quota) >= deficit or quota == 100
             if enough and self._add(cluster, function, (sm, quota)):
                 return
 

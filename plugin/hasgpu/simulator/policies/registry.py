@@ -36,6 +36,8 @@ class Tuning:
     """Published: a factor on what it thinks a slice carries."""
     utilisation: float = 0.6
     """Of the time a latency leaves, for fast-gshare, dilu-like and infless-like."""
+    slack: float = 0.7
+    """Of the time an SLO leaves, for a lone inference: the same three and has-gpu-intended."""
     dilu_growth: float = 2.0
     """The limit as a multiple of the request."""
 
@@ -92,20 +94,39 @@ def _published(setup: Setup, tuning: Tuning) -> Policy:
 
 
 def _intended(setup: Setup, tuning: Tuning) -> Policy:
-    return HasGpu(belief_of(setup, tuning), published=False, up=tuning.has_gpu_up)
+    return HasGpu(belief_of(setup, tuning), published=False, up=tuning.has_gpu_up, slack=tuning.slack)
 
 
 def _fast_gshare(setup: Setup, tuning: Tuning) -> Policy:
-    return UnitPods(belief_of(setup, tuning), utilisation=tuning.utilisation, band=0.2, uniform=True, keep_s=10.0)
+    return UnitPods(
+        belief_of(setup, tuning),
+        utilisation=tuning.utilisation,
+        slack=tuning.slack,
+        band=0.2,
+        uniform=True,
+        keep_s=10.0,
+    )
 
 
 def _infless_like(setup: Setup, tuning: Tuning) -> Policy:
-    return UnitPods(belief_of(setup, tuning), utilisation=tuning.utilisation, band=0.1, uniform=False, keep_s=60.0)
+    return UnitPods(
+        belief_of(setup, tuning),
+        utilisation=tuning.utilisation,
+        slack=tuning.slack,
+        band=0.1,
+        uniform=False,
+        keep_s=60.0,
+    )
 
 
 def _dilu_like(setup: Setup, tuning: Tuning) -> Policy:
     return DiluLike(
-        belief_of(setup, tuning), utilisation=tuning.utilisation, growth=tuning.dilu_growth, window=40, most=0.75
+        belief_of(setup, tuning),
+        utilisation=tuning.utilisation,
+        slack=tuning.slack,
+        growth=tuning.dilu_growth,
+        window=40,
+        most=0.75,
     )
 
 

@@ -19,13 +19,15 @@ class Throughput:
     table: CapacityTable
     spec: FunctionSpec
     utilisation: float
+    slack: float
+    """The part of the time an SLO leaves that a lone inference may take: a mean says nothing of a percentile."""
 
     def per_s(self, sm_percent: int, quota_percent: int) -> float:
         """Requests/s within the SLO, as far as a mean tells."""
         if quota_percent < 5:
             return 0.0
         latency_s = self.table.latency(sm_percent, quota_percent)
-        if latency_s + self.spec.overhead_s > self.spec.slo_s:
+        if latency_s > self.slack * (self.spec.slo_s - self.spec.overhead_s):
             return 0.0
         return float(self.utilisation * self.spec.intent.batch_size**0.5 / latency_s)
 
@@ -41,6 +43,6 @@ class Throughput:
         return sm.percent if sm is not None else 100
 
 
-def throughput_of(spec: FunctionSpec, belief: Belief, utilisation: float) -> Throughput:
+def throughput_of(spec: FunctionSpec, belief: Belief, utilisation: float, slack: float) -> Throughput:
     """From the function's profile."""
-    return Throughput(table_of(spec, belief), spec, utilisation)
+    return Throughput(table_of(spec, belief), spec, utilisation, slack)

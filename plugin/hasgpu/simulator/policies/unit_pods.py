@@ -40,14 +40,16 @@ class UnitPods:
 
     tick_s: float | None = 2.0
 
-    def __init__(self, belief: Belief, *, utilisation: float, band: float, uniform: bool, keep_s: float) -> None:
+    def __init__(
+        self, belief: Belief, *, utilisation: float, slack: float, band: float, uniform: bool, keep_s: float
+    ) -> None:
         self._belief, self._utilisation, self._band = belief, utilisation, band
         self._uniform, self._keep_s = uniform, keep_s
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, self._utilisation)
+            throughput = throughput_of(function.spec, self._belief, self._utilisation, self._slack)
             scaled = _Scaled(throughput, TrailingRate(10.0), throughput.best_unit(QUOTAS))
             self._scaled[key] = scaled
             for _ in range(max(1, function.spec.min_scale)):
