@@ -76,9 +76,10 @@ class RappTable:
         return inside
 
     def _read(self, at: Points, table: Floats) -> Floats:
-        by_quota = np.einsum("nq,bsq->nbs", line_weights(self.quotas, at.quota), table, optimize=True)
-        by_sm = np.einsum("ns,nbs->nb", line_weights(self.sms, at.sm), by_quota)
-        result: Floats = np.einsum("nb,nb->n", line_weights(self.batches, at.batch), by_sm)
+        over_batch, over_sm = line_weights(self.batches, at.batch), line_weights(self.sms, at.sm)
+        nodes = (over_batch[:, :, None] * over_sm[:, None, :]).reshape(len(at), -1)
+        by_quota = line_weights(self.quotas, at.quota) @ table.reshape(-1, len(self.quotas)).T
+        result: Floats = (nodes * by_quota).sum(axis=1)
         return result
 
 
