@@ -148,9 +148,14 @@ conformance-record: setup ## store Knative's answers anew, after its version was
 evaluate: setup ## every experiment in the simulator; writes docs/evaluation.md, <= 30 min (ARGS="--only authors --seeds 2")
 	$(PYTHON) -m e2e.evaluation $(ARGS)
 
+.PHONY: bench-dataplane
+bench-dataplane: setup ## gate, shares, wake-ups, lending, kills on the emulated GPU, each beside its goal (ARGS="--fast gate")
+	$(PYTHON) -m e2e.dataplane $(ARGS)
+
 .PHONY: clean
 clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build *.egg-info
 	$(MAKE) --no-print-directory -C plugin/shim clean
 	$(MAKE) --no-print-directory -C e2e/emulated_gpu clean
+	$(MAKE) --no-print-directory -C e2e/dataplane clean
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

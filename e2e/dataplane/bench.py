@@ -68,6 +68,7 @@ class Bench:
             "PATH": os.environ["PATH"],
         }
         create = [DOUBLE / "emulated-gpu", "create", "--gpus", "1", "--log-entries", "262144", "--lanes", "client"]
+        create += ["--mps-clients", "60"]
         subprocess.run(create, check=True, env=self.environment)
         self.log = KernelLog(0, folder / "emulated")
         self.page = SchedulePage.create(str(folder / "schedule.v1"), self.log.uuid)
@@ -103,14 +104,21 @@ class Bench:
         )
         return self.page.publish(table, valid_for_s=600, now_ns=time.monotonic_ns())
 
-    def lay(self, quotas: dict[str, int], generation: int = 1, policy: RowPolicy = "slots", sm: int = 40) -> int:
-        """The table that the node agent makes of these quotas in one row; returns when it takes effect."""
+    def lay(
+        self,
+        quotas: dict[str, int],
+        generation: int = 1,
+        policy: RowPolicy = "slots",
+        sm: int = 40,
+        rows: dict[str, int] | None = None,
+    ) -> int:
+        """The table that the node agent makes of these quotas, in row 0 unless said; returns when it takes effect."""
         claims = [
             Claim(
                 pod_uid=uid,
                 slice=GpuSlice(
                     gpu_uuid=self.log.uuid,
-                    row=0,
+                    row=(rows or {}).get(uid, 0),
                     sm_partition=SmPartition(sm),
                     time_quota=TimeQuota(quota),
                     memory_bytes=1 << 30,
