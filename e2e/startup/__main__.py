@@ -1,4 +1,4 @@
-"""`make bench-startup`: pods of a GPU service are deleted one after another; their successors are timed."""
+"""`make bench-startup`: GPU services are created one after another; each one's pod is timed."""
 
 from __future__ import annotations
 
@@ -58,19 +58,16 @@ def main(count: int, model: str) -> None:
     watch = StopWatch()
     pods = Reflector(Session.connect(), f"/api/v1/namespaces/{NAMESPACE}/pods", Pod, on_event=watch.on_event).start()
     try:
-        kn(
-            *("service", "create", "timed", "--namespace", NAMESPACE, "--image", IMAGE, "--port", "8080"),
-            *("--env", f"MODEL={model}", "--scale-min", "1", "--wait-timeout", "120"),
-            *(
-                "--annotation-revision=hasgpu.dev/slo-latency=500ms",
-                "--annotation-revision=hasgpu.dev/sm-partition=20%",
-            ),
-        )
-        watch.wait_ready(1, 60)
-        for done in range(1, count):
-            # Forced: a pod that drains for half a minute would hold its slice and its CPU meanwhile.
-            kubectl("--namespace", NAMESPACE, "delete", "pods", "--all", "--grace-period=0", "--force")
-            watch.wait_ready(done + 1, 60)
+        for number in range(count):
+            kn(
+                *("service", "create", f"timed-{number}", "--namespace", NAMESPACE, "--image", IMAGE, "--no-wait"),
+                *("--port", "8080", "--env", f"MODEL={model}", "--scale-min", "1"),
+                "--annotation-revision=hasgpu.dev/scaling=fixed",
+                "--annotation-revision=hasgpu.dev/sm-partition=10%",
+                "--annotation-revision=hasgpu.dev/time-quota=30%",
+                "--annotation-revision=hasgpu.dev/gpu-memory=1Gi",
+            )
+            watch.wait_ready(number + 1, 60)
     finally:
         pods.stop()
         remove_services(NAMESPACE)
