@@ -18,7 +18,7 @@ from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.deployed import Deployed
 
 from .fixed_slice import fitted
-from .throughput import Throughput, throughput_of
+from .throughput import Sizing, Throughput, throughput_of
 from .trailing_rate import LastSeconds
 
 QUOTAS = tuple(range(10, 101, 10))
@@ -40,17 +40,14 @@ class DiluLike:
 
     tick_s: float | None = 1.0
 
-    def __init__(
-        self, belief: Belief, *, utilisation: float, slack: float, growth: float, window: int, most: float
-    ) -> None:
-        self._belief, self._utilisation, self._growth = belief, utilisation, growth
-        self._slack = slack
+    def __init__(self, belief: Belief, *, sizing: Sizing, growth: float, window: int, most: float) -> None:
+        self._belief, self._sizing, self._growth = belief, sizing, growth
         self._window, self._most = window, most
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, self._utilisation, self._slack)
+            throughput = throughput_of(function.spec, self._belief, self._sizing)
             unit = throughput.best_unit(tuple(q for q in QUOTAS if q * self._growth <= 100) or (100,))
             limit = min(100, int(unit[1] * self._growth))
             scaled = _Scaled(throughput, unit, limit, wishes=deque(maxlen=self._window))

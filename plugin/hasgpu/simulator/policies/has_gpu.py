@@ -22,7 +22,7 @@ from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.pod import Pod
 
 from .fixed_slice import fitted
-from .throughput import Throughput, throughput_of
+from .throughput import Sizing, Throughput, throughput_of
 from .trailing_rate import TrailingRate
 
 DOWN, STEP, COOLDOWN_S, LEAST_QUOTA = 0.3, 10, 10.0, 10
@@ -84,7 +84,7 @@ class HasGpu:
     def start(self, cluster: Cluster) -> None:
         shared = Kalman()
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, 1.0, self._slack)
+            throughput = throughput_of(function.spec, self._belief, Sizing(1.0, self._slack))
             start = self._start
             if not self._published:
                 start = throughput.best_unit(tuple(range(LEAST_QUOTA, 101, STEP)))

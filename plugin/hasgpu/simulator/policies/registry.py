@@ -16,6 +16,7 @@ from .five_seconds import FiveSeconds
 from .has_gpu import START, HasGpu
 from .hasgpu import Hasgpu
 from .kpa import Kpa, Shape
+from .throughput import Sizing
 from .unit_pods import UnitPods
 
 
@@ -40,6 +41,11 @@ class Tuning:
     """Of the time an SLO leaves, for a lone inference: the same three and has-gpu-intended."""
     dilu_growth: float = 2.0
     """The limit as a multiple of the request."""
+
+    @property
+    def sizing(self) -> Sizing:
+        """For the rivals that size slices by their mean latency."""
+        return Sizing(self.utilisation, self.slack)
 
 
 def belief_of(setup: Setup, tuning: Tuning) -> Belief:
@@ -100,8 +106,7 @@ def _intended(setup: Setup, tuning: Tuning) -> Policy:
 def _fast_gshare(setup: Setup, tuning: Tuning) -> Policy:
     return UnitPods(
         belief_of(setup, tuning),
-        utilisation=tuning.utilisation,
-        slack=tuning.slack,
+        sizing=tuning.sizing,
         band=0.2,
         uniform=True,
         keep_s=10.0,
@@ -111,8 +116,7 @@ def _fast_gshare(setup: Setup, tuning: Tuning) -> Policy:
 def _infless_like(setup: Setup, tuning: Tuning) -> Policy:
     return UnitPods(
         belief_of(setup, tuning),
-        utilisation=tuning.utilisation,
-        slack=tuning.slack,
+        sizing=tuning.sizing,
         band=0.1,
         uniform=False,
         keep_s=60.0,
@@ -122,8 +126,7 @@ def _infless_like(setup: Setup, tuning: Tuning) -> Policy:
 def _dilu_like(setup: Setup, tuning: Tuning) -> Policy:
     return DiluLike(
         belief_of(setup, tuning),
-        utilisation=tuning.utilisation,
-        slack=tuning.slack,
+        sizing=tuning.sizing,
         growth=tuning.dilu_growth,
         window=40,
         most=0.75,

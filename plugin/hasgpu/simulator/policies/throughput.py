@@ -13,23 +13,30 @@ from hasgpu.simulator.functions_file import FunctionSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Sizing:
+    """A rival's knobs for what a slice can do."""
+
+    utilisation: float
+    slack: float
+    """The part of the time an SLO leaves that a lone inference may take: a mean says nothing of a percentile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Throughput:
     """Requests/s by slice of one function at a target utilisation."""
 
     table: CapacityTable
     spec: FunctionSpec
-    utilisation: float
-    slack: float
-    """The part of the time an SLO leaves that a lone inference may take: a mean says nothing of a percentile."""
+    sizing: Sizing
 
     def per_s(self, sm_percent: int, quota_percent: int) -> float:
         """Requests/s within the SLO, as far as a mean tells."""
         if quota_percent < 5:
             return 0.0
         latency_s = self.table.latency(sm_percent, quota_percent)
-        if latency_s > self.slack * (self.spec.slo_s - self.spec.overhead_s):
+        if latency_s > self.sizing.slack * (self.spec.slo_s - self.spec.overhead_s):
             return 0.0
-        return float(self.utilisation * self.spec.intent.batch_size**0.5 / latency_s)
+        return float(self.sizing.utilisation * self.spec.intent.batch_size**0.5 / latency_s)
 
     def best_unit(self, quotas: tuple[int, ...]) -> tuple[int, int]:
         """The slice with the most requests/s for its SM x quota; the whole GPU where none meets the SLO."""
@@ -43,6 +50,6 @@ class Throughput:
         return sm.percent if sm is not None else 100
 
 
-def throughput_of(spec: FunctionSpec, belief: Belief, utilisation: float, slack: float) -> Throughput:
+def throughput_of(spec: FunctionSpec, belief: Belief, sizing: Sizing) -> Throughput:
     """From the function's profile."""
-    return Throughput(table_of(spec, belief), spec, utilisation, slack)
+    return Throughput(table_of(spec, belief), spec, sizing)

@@ -20,7 +20,7 @@ from hasgpu.simulator.deployed import Deployed
 from hasgpu.simulator.pod import Pod
 
 from .fixed_slice import fitted
-from .throughput import Throughput, throughput_of
+from .throughput import Sizing, Throughput, throughput_of
 from .trailing_rate import TrailingRate
 
 QUOTAS = tuple(range(10, 101, 10))
@@ -40,16 +40,14 @@ class UnitPods:
 
     tick_s: float | None = 2.0
 
-    def __init__(
-        self, belief: Belief, *, utilisation: float, slack: float, band: float, uniform: bool, keep_s: float
-    ) -> None:
-        self._belief, self._utilisation, self._band = belief, utilisation, band
+    def __init__(self, belief: Belief, *, sizing: Sizing, band: float, uniform: bool, keep_s: float) -> None:
+        self._belief, self._sizing, self._band = belief, sizing, band
         self._uniform, self._keep_s = uniform, keep_s
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
-            throughput = throughput_of(function.spec, self._belief, self._utilisation, self._slack)
+            throughput = throughput_of(function.spec, self._belief, self._sizing)
             scaled = _Scaled(throughput, TrailingRate(10.0), throughput.best_unit(QUOTAS))
             self._scaled[key] = scaled
             for _ in range(max(1, function.spec.min_scale)):
