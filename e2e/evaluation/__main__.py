@@ -26,7 +26,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make evaluate")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--only", default="", help="comma-separated: gate, authors, tenants, bursts, sparse, packing")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="printed, not written; comma-separated: gate, authors, tenants, bursts, sparse, packing",
+    )
     parser.add_argument("--tenants", type=int, default=tenants.FUNCTIONS)
     parser.add_argument("--seconds", type=int, default=300, help="of the many-function runs")
     parser.add_argument("--instances", type=int, default=100, help="of packing")
@@ -64,8 +68,11 @@ class _Evaluation:
             print(f"{name}: {time.monotonic() - at_s:.0f} s", flush=True)
         minutes = (time.monotonic() - started_s) / 60.0
         head = INTRODUCTION.format(seeds=len(self._seeds), minutes=minutes)
-        file = FOLDER / ("evaluation.md" if len(wanted) == len(sections) else "evaluation/part.md")
-        file.write_text("\n\n".join([head.strip(), *self._parts]) + "\n", encoding="utf-8")
+        text = "\n\n".join([head.strip(), *self._parts]) + "\n"
+        if len(wanted) == len(sections):
+            FOLDER.joinpath("evaluation.md").write_text(text, encoding="utf-8")
+        else:
+            print(text)
 
     def _section(self, title: str, *paragraphs: str) -> None:
         self._parts.append("\n\n".join([f"## {title}", *paragraphs]))

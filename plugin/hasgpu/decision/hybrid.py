@@ -18,7 +18,7 @@ from .horizontal import MOST_AT_ONCE, scale_out, superfluous
 from .ledger import Ledger
 from .placement import SliceWish
 from .policy import Policy
-from .shape import LOOK_S, Regret, excess_percent, worth_a_change
+from .shape import LOOK_S, Regret, excess_percent, first_look_s, worth_a_change
 from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
 
 LEAST_DEFICIT_PER_S = 0.01
@@ -223,7 +223,9 @@ def _reshape(
     """Make before break: pods of the best SM share for this demand, beside the present ones."""
     now = state.demands[-1][0]
     looked_s = state.regret.looked_s
-    if looked_s is not None and now - looked_s < LOOK_S:
+    if looked_s is None:
+        return None, replace(state, regret=Regret(looked_s=first_look_s(view.key, now)))
+    if now - looked_s < LOOK_S:
         return None, state
     excess, cost, best = excess_percent(shares, view.bounds, requests_per_s)
     state = replace(state, regret=state.regret.grown(excess, now))

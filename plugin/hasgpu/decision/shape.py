@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hasgpu.model.capacity import CapacityTable
+from hasgpu.model.keys import RevisionKey
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds
 
 from .policy import Policy
@@ -47,13 +48,21 @@ def excess_percent(shares: Sequence[Share], bounds: QuotaBounds, requests_per_s:
 def best_cost_percent(table: CapacityTable, bounds: QuotaBounds, requests_per_s: float) -> float:
     """The least SM x quota of equal pods in rows of their own that carries a rate; infinite where none does."""
     low = max(bounds.low.percent, MIN_TIME_QUOTA_PERCENT)
-    costs = (
-        sm * quota * pods / 100.0
-        for sm in table.sm_percents
-        for pods in range(1, MOST_PODS + 1)
-        if (quota := table.least_quota(sm, requests_per_s / pods, low, bounds.high.percent, shared=pods > 1))
-    )
-    return min(costs, default=float("inf"))
+    best = float("inf")
+    for sm in table.sm_percents:
+        for pods in range(1, MOST_PODS + 1):
+            if sm * low * pods / 100.0 >= best:
+                break
+            quota = table.least_quota(sm, requests_per_s / pods, low, bounds.high.percent, shared=pods > 1)
+            if quota is not None:
+                best = min(best, sm * quota * pods / 100.0)
+    return best
+
+
+def first_look_s(revision: RevisionKey, now: float) -> float:
+    """Revisions look at different times, however many a leader starts with at once."""
+    part = sum(map(ord, f"{revision}")) % 100 / 100.0
+    return now - part * LOOK_S
 
 
 def worth_a_change(regret: Regret, now_percent: float, best_percent: float, policy: Policy) -> bool:

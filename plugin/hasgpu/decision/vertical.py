@@ -32,6 +32,14 @@ class Share:
             return 0
         return max(MIN_TIME_QUOTA_PERCENT, min(self.free_percent, alpha))
 
+    def least_alpha(self, requests_per_s: float, low: int, high: int) -> int:
+        """The least alpha at which this pod alone carries a rate; the largest where none does."""
+        if self.table is None or low > self.free_percent:
+            return high
+        sm, most = self.placement.slice.sm_partition.percent, min(high, self.free_percent)
+        found = self.table.least_quota(sm, requests_per_s, low, most)
+        return high if found is None else found
+
     def rate(self, alpha: int, *, shared: bool) -> float:
         """Requests/s the pod carries at an alpha, alone or as one of several; 0 where nothing is known."""
         if self.table is None:
@@ -92,6 +100,8 @@ def least_alpha(shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: fl
             return 0
         low = MIN_TIME_QUOTA_PERCENT
     high = max(high, low)
+    if len(shares) == 1:
+        return shares[0].least_alpha(requests_per_s, low, high)
     if rate_at(shares, high) < requests_per_s:
         return high
     while low < high:

@@ -9,32 +9,44 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from hasgpu.model.profile import Cell
 from hasgpu.prediction.surface import Surface
 
 
-class Truth:
-    """One function's device behaviour. ``launch_s`` includes what the launch gate does, ``work_s`` nothing."""
+class Source(Protocol):
+    """Where seconds come from."""
 
-    def __init__(self, work_s: Callable[[int, int], float], launch_s: Callable[[int, int, int], float]) -> None:
-        self._work_s, self._launch_s = work_s, launch_s
-        self._known: dict[tuple[int, int, int], float] = {}
+    def work_s(self, batch: int, sm: int) -> float:
+        """GPU time of one inference."""
+
+    def launch_s(self, batch: int, sm: int, quota: int) -> float:
+        """Latency of one inference alone on its row under the launch gate."""
+
+
+class Truth:
+    """One function's device behaviour, remembered as it is asked for."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._works: dict[tuple[int, int], float] = {}
+        self._launches: dict[tuple[int, int, int], float] = {}
 
     def work_s(self, batch: int, sm_percent: int) -> float:
         """GPU time of one inference."""
-        return self._remembered(batch, sm_percent, -1)
+        key = (batch, sm_percent)
+        if key not in self._works:
+            self._works[key] = self._source.work_s(batch, sm_percent)
+        return self._works[key]
 
     def launch_s(self, batch: int, sm_percent: int, quota_percent: int) -> float:
         """Latency of one inference alone on its row under the launch gate."""
-        return self._remembered(batch, sm_percent, quota_percent)
-
-    def _remembered(self, batch: int, sm: int, quota: int) -> float:
-        key = (batch, sm, quota)
-        if key not in self._known:
-            self._known[key] = self._work_s(batch, sm) if quota < 0 else self._launch_s(batch, sm, quota)
-        return self._known[key]
+        key = (batch, sm_percent, quota_percent)
+        if key not in self._launches:
+            self._launches[key] = self._source.launch_s(batch, sm_percent, quota_percent)
+        return self._launches[key]
 
 
 def truth_of_cells(cells: Iterable[Cell]) -> Truth:
@@ -43,13 +55,23 @@ def truth_of_cells(cells: Iterable[Cell]) -> Truth:
     for cell in cells:
         key = (cell.batch, cell.sm_percent, cell.quota_percent)
         by_key.setdefault(key, []).append(cell.latency_ms / 1000.0)
-    grid = _Grid({key: sum(seen) / len(seen) for key, seen in by_key.items()})
-    return Truth(lambda batch, sm: grid.seconds(batch, sm, 100), grid.seconds)
+    return Truth(_Grid({key: sum(seen) / len(seen) for key, seen in by_key.items()}))
 
 
 def truth_of_surface(surface: Surface) -> Truth:
     """The truth where only a profile says anything."""
-    return Truth(surface.work_s, lambda batch, sm, quota: max(surface.work_s(batch, sm), surface.launch_s(quota)))
+    return Truth(_OfSurface(surface))
+
+
+class _OfSurface:
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+
+    def work_s(self, batch: int, sm: int) -> float:
+        return self._surface.work_s(batch, sm)
+
+    def launch_s(self, batch: int, sm: int, quota: int) -> float:
+        return max(self._surface.work_s(batch, sm), self._surface.launch_s(quota))
 
 
 class _Grid:
@@ -63,7 +85,10 @@ class _Grid:
             quotas.append(quota)
             logs.append(math.log(seconds[batch, sm, quota]))
 
-    def seconds(self, batch: int, sm: int, quota: int) -> float:
+    def work_s(self, batch: int, sm: int) -> float:
+        return self.launch_s(batch, sm, 100)
+
+    def launch_s(self, batch: int, sm: int, quota: int) -> float:
         logs = [self._at_sm(each, sm, quota) for each in self._batches]
         return math.exp(_straight(self._batches, logs, batch, slope_below=0.0, slope_above=1.0))
 
