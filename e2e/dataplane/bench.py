@@ -183,8 +183,8 @@ class Bench:
         assert json.loads(child.stdout.readline()) == {"ready": True}
         return child
 
-    def python(self, uid: str | None, program: str, **extra: str) -> Any:
-        """A Python program that calls the driver by ctypes as ``cuda``; the value it leaves in ``answer``."""
+    def start_python(self, uid: str | None, program: str, before: str = "", **extra: str) -> subprocess.Popen[str]:
+        """A Python program that calls the driver by ctypes as ``cuda``; it prints what it leaves in ``answer``."""
         text = (
             "import ctypes, json\n"
             "cuda = ctypes.CDLL('libcuda.so.1')\n"
@@ -194,9 +194,13 @@ class Bench:
             "    assert cuda.cuInit(0) == 0\n"
             "    assert cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0\n"
             "    assert cuda.cuCtxSetCurrent(context) == 0\n"
-            f"{textwrap.dedent(program)}\nprint(json.dumps(answer))"
+            f"{before}\n{textwrap.dedent(program)}\nprint(json.dumps(answer))"
         )
-        out, _ = self.start(uid, sys.executable, "-c", text, **extra).communicate(timeout=20)
+        return self.start(uid, sys.executable, "-c", text, **extra)
+
+    def python(self, uid: str | None, program: str, before: str = "", **extra: str) -> Any:
+        """The value that such a program leaves in ``answer``."""
+        out, _ = self.start_python(uid, program, before, **extra).communicate(timeout=20)
         return json.loads(out)
 
     def result(self, child: subprocess.Popen[str]) -> dict[str, Any]:

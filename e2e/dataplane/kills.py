@@ -20,7 +20,7 @@ VICTIM = "00000000-0000-4000-8000-00000000000a"
 MATE = "00000000-0000-4000-8000-00000000000b"
 QUOTA = 40
 ROUND = 50
-LOCKED = ("pages_attach", "gate_pass", "account_open", "account_close", "account_reap", "gate_charge", "gate_spend")
+LOCKED = ("pages_attach", "gate_pass", "account_open", "account_close", "account_reap", "gate_charge", "cost_learn")
 """Functions of the shim that run with its lock held."""
 
 

@@ -1,7 +1,8 @@
-"""The driver's entry points: read their names from CUDA headers, write the trampolines of the shim.
+"""The driver's entry points: read their names from headers, write the trampolines of the shim and of the NVML proxy.
 
 `generate.py names CUDA_H...` merges the names of one or more cuda.h into entry_points.txt (names only; committed, so
-a build needs no CUDA). `generate.py build FOLDER` writes FOLDER/entry_points.h and FOLDER/trampolines.S.
+a build needs no CUDA); `generate.py nvml-names PYNVML_PY` does so for NVML, from NVIDIA's binding.
+`generate.py build FOLDER NAMES HOOKS` writes FOLDER/entry_points.h and FOLDER/trampolines.S.
 May not touch: anything but those files.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = HERE / "entry_points.txt"
-HOOKS = HERE / "include" / "hooks.def"
+NVML_NAMES = HERE / "nvml" / "entry_points.txt"
 _PROTOTYPE = re.compile(r"\bCUDAAPI\s+(cu[A-Z]\w*)\s*\(")
 _RENAMED = re.compile(r"^\s*#define\s+cu[A-Z]\w*\s+(cu[A-Z]\w*)\s*$", re.M)
 _PER_THREAD = re.compile(r"__CUDA_API_(PTDS|PTSZ)\((cu\w+)\)")
@@ -26,6 +27,21 @@ def entry_points(header: str) -> set[str]:
     for kind, name in _PER_THREAD.findall(header):
         names |= {name, f"{name}_{kind.lower()}"}
     return {name for name in names if not name.startswith("cuda")}
+
+
+def nvml_entry_points(binding: str) -> set[str]:
+    """Every name that the binding asks for, and the earlier editions it has left behind."""
+    names = set(re.findall(r"\"(nvml[A-Z]\w*)\"", binding)) | {"nvmlInit", "nvmlInit_v2", "nvmlErrorString"}
+    for name in tuple(names):
+        if edition := re.fullmatch(r"(\w+?)_v(\d+)", name):
+            names |= {edition[1], *(f"{edition[1]}_v{older}" for older in range(2, int(edition[2])))}
+    return names
+
+
+def merge(path: Path, names: set[str]) -> None:
+    """Adds names to a list; none ever leaves it."""
+    known = set(path.read_text().split()) if path.exists() else set()
+    path.write_text("\n".join(sorted(known | names)) + "\n")
 
 
 def header_text(names: list[str]) -> str:
@@ -52,17 +68,17 @@ def assembly_text(names: list[str], hooked: set[str]) -> str:
 def main(arguments: list[str]) -> int:
     """Entry point."""
     if len(arguments) >= 2 and arguments[0] == "names":
-        known = set(NAMES.read_text().split()) if NAMES.exists() else set()
-        for path in arguments[1:]:
-            known |= entry_points(Path(path).read_text())
-        NAMES.write_text("\n".join(sorted(known)) + "\n")
+        merge(NAMES, set().union(*(entry_points(Path(path).read_text()) for path in arguments[1:])))
         return 0
-    if len(arguments) == 2 and arguments[0] == "build":
-        names = NAMES.read_text().split()
-        hooked = set(_HOOK.findall(HOOKS.read_text()))
+    if len(arguments) == 2 and arguments[0] == "nvml-names":
+        merge(NVML_NAMES, nvml_entry_points(Path(arguments[1]).read_text()))
+        return 0
+    if len(arguments) == 4 and arguments[0] == "build":
+        folder, names = Path(arguments[1]), Path(arguments[2]).read_text().split()
+        hooked = set(_HOOK.findall(Path(arguments[3]).read_text()))
         if missing := hooked - set(names):
-            raise SystemExit(f"hooks.def names unknown entry points: {sorted(missing)}")
-        folder = Path(arguments[1])
+            raise SystemExit(f"{arguments[3]} names unknown entry points: {sorted(missing)}")
+        folder.mkdir(exist_ok=True)
         (folder / "entry_points.h").write_text(header_text(names))
         (folder / "trampolines.S").write_text(assembly_text(names, hooked))
         return 0

@@ -17,35 +17,6 @@ struct pages hasgpu_pages = {.page_fd = -1};
 static struct hasgpu_page private_page;
 static bool fork_handlers;
 
-static void read_pod_uid(void) {
-    const char *text = getenv("HASGPU_POD_UID");
-    unsigned digits = 0;
-    for (; text && *text && digits < 32; text++) {
-        char digit[2] = {*text, 0};
-        if (*text == '-') continue;
-        char *end;
-        unsigned long value = strtoul(digit, &end, 16);
-        if (*end) break;
-        hasgpu_pages.pod_uid[digits / 2] = (uint8_t)(hasgpu_pages.pod_uid[digits / 2] << 4 | value);
-        digits++;
-    }
-    hasgpu_pages.wanted = digits == 32;
-}
-
-/* The whole file, or NULL: a mapping of a shorter one would end in SIGBUS. */
-static void *map(const char *variable, const char *path, size_t bytes, int flags, int *kept_fd) {
-    const char *told = getenv(variable);
-    int fd = open(told && *told ? told : path, flags | O_CLOEXEC);
-    if (fd < 0) return NULL;
-    struct stat file;
-    void *memory = MAP_FAILED;
-    if (!fstat(fd, &file) && file.st_size == (off_t)bytes)
-        memory = mmap(NULL, bytes, flags == O_RDWR ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED || !kept_fd) close(fd);
-    else *kept_fd = fd;
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 static bool try_lock(unsigned index, short type) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = HASGPU_LOCK_OFFSET + index, .l_len = 1};
     return !fcntl(hasgpu_pages.page_fd, F_SETLK, &lock);
@@ -105,14 +76,14 @@ static void in_child(void) {
 void pages_attach(void) {
     if (!fork_handlers) {
         fork_handlers = true;
-        read_pod_uid();
+        hasgpu_pages.wanted = files_pod_uid(hasgpu_pages.pod_uid);
         pthread_atfork(before_fork, in_parent, in_child);
     }
     if (hasgpu_pages.wanted && !hasgpu_pages.schedule)
-        hasgpu_pages.schedule = map("HASGPU_SCHEDULE_FILE", "/run/hasgpu/schedule/schedule.v1",
+        hasgpu_pages.schedule = files_map("HASGPU_SCHEDULE_FILE", "/run/hasgpu/schedule/schedule.v1",
                                     HASGPU_SCHEDULE_FILE_BYTES, O_RDONLY, NULL);
     if (hasgpu_pages.page && hasgpu_pages.page != &private_page) return;
-    struct hasgpu_page *page = hasgpu_pages.wanted ? map("HASGPU_PAGE_FILE", "/run/hasgpu/page/page.v1",
+    struct hasgpu_page *page = hasgpu_pages.wanted ? files_map("HASGPU_PAGE_FILE", "/run/hasgpu/page/page.v1",
                                                          HASGPU_PAGE_FILE_BYTES, O_RDWR, &hasgpu_pages.page_fd)
                                                    : NULL;
     if (page) {

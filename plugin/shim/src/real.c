@@ -13,8 +13,15 @@ static pthread_once_t opened = PTHREAD_ONCE_INIT;
 static void *driver;
 static const char *name_of[HASGPU_INDICES];
 
-static CUresult no_driver(void) { return CUDA_ERROR_NO_DEVICE; }
-static CUresult no_such_entry_point(void) { return CUDA_ERROR_NOT_FOUND; }
+#ifndef PROXY_OF /* the NVML proxy is made of this file too */
+#define PROXY_OF "libcuda.so.1"
+#define TOLD_BY "HASGPU_REAL_LIBCUDA"
+#define NO_LIBRARY CUDA_ERROR_NO_DEVICE
+#define NO_FUNCTION CUDA_ERROR_NOT_FOUND
+#endif
+
+static int no_driver(void) { return NO_LIBRARY; }
+static int no_such_entry_point(void) { return NO_FUNCTION; }
 
 /* A file that is this very library, or that is not there, is no driver. */
 static bool is_ourselves(const char *path) {
@@ -33,7 +40,7 @@ static void *open_in_library_path(void) {
     char path[4096];
     while (list && *list) {
         int length = (int)strcspn(list, ":;");
-        if (length && snprintf(path, sizeof path, "%.*s/libcuda.so.1", length, list) < (int)sizeof path) {
+        if (length && snprintf(path, sizeof path, "%.*s/" PROXY_OF, length, list) < (int)sizeof path) {
             void *found = open_at(path);
             if (found) return found;
         }
@@ -44,16 +51,16 @@ static void *open_in_library_path(void) {
 
 static void open_driver(void) {
     static const char *const places[] = {
-        "/usr/local/nvidia/lib64/libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
-        "/usr/lib64/libcuda.so.1", "/usr/lib/libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1",
+        "/usr/local/nvidia/lib64/" PROXY_OF, "/usr/lib/x86_64-linux-gnu/" PROXY_OF,
+        "/usr/lib64/" PROXY_OF, "/usr/lib/" PROXY_OF, "/usr/lib/wsl/lib/" PROXY_OF,
     };
     const char *name = hasgpu_names;
     for (unsigned i = 0; i < HASGPU_INDICES; i++, name += strlen(name) + 1) name_of[i] = name;
-    const char *told = getenv("HASGPU_REAL_LIBCUDA");
+    const char *told = getenv(TOLD_BY);
     if (told && *told) driver = open_at(told);
     if (!driver) driver = open_in_library_path();
     for (size_t i = 0; !driver && i < sizeof places / sizeof *places; i++) driver = open_at(places[i]);
-    if (!driver) fputs("hasgpu: no libcuda.so.1 found behind the shim\n", stderr);
+    if (!driver) fputs("hasgpu: no " PROXY_OF " found behind ours\n", stderr);
 }
 
 void *hasgpu_driver_symbol(const char *name) {

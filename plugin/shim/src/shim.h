@@ -31,6 +31,10 @@ static inline uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
 }
 
+/* files.c */
+bool files_pod_uid(uint8_t uid[16]);
+void *files_map(const char *variable, const char *path, size_t bytes, int flags, int *kept_fd);
+
 /* pages.c: one lock for gate and accounts of this process; never held while sleeping. */
 extern pthread_mutex_t hasgpu_lock;
 struct pages {
