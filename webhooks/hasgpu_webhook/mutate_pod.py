@@ -102,7 +102,7 @@ def _preload(patch: Patch, path: Path, container: Container) -> None:
         patch.append((*path, "env"), env, {"name": _PRELOAD, "value": f"{SHIM}:$({_USERS_PRELOAD})"})
     else:
         own = env[index].value or ""
-        if own.split(":")[0] != SHIM:
+        if own != SHIM and not own.startswith(f"{SHIM}:"):
             patch.replace((*path, "env", index), {"name": _PRELOAD, "value": f"{SHIM}:{own}" if own else SHIM})
 
 
