@@ -152,6 +152,10 @@ evaluate: setup ## every experiment in the simulator; writes docs/evaluation.md,
 bench-dataplane: setup ## gate, shares, wake-ups, lending, kills on the emulated GPU, each beside its goal (ARGS="--fast gate")
 	$(PYTHON) -m e2e.dataplane $(ARGS)
 
+.PHONY: gpu-conformance
+gpu-conformance: setup ## what only a GPU can show: driver, MPS, shares, PyTorch, as JSON, <= 10 min (ARGS="--keep-compute-mode")
+	$(PYTHON) -m e2e.gpu_conformance $(ARGS)
+
 .PHONY: clean
 clean: ## remove caches and build products, but not the bed's (see testbed-down) nor .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build *.egg-info
