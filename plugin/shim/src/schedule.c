@@ -3,6 +3,22 @@
 
 #include "shim.h"
 
+#define MAX_WINDOW_NS (10000 * MS)
+#define MAX_WINDOWS 1000u
+
+/* A table that no agent of ours would lay is no table: the arithmetic below divides and subtracts by it. */
+static bool is_sound(const struct hasgpu_entry *entry, uint64_t window_ns) {
+    if (!window_ns || window_ns > MAX_WINDOW_NS || !entry->windows || entry->windows > MAX_WINDOWS) return false;
+    if (entry->quota_percent > 100 || entry->slot_count > HASGPU_SLOTS) return false;
+    uint64_t after = 0, period = window_ns * entry->windows;
+    for (uint32_t i = 0; i < entry->slot_count; i++) {
+        const struct hasgpu_slot *slot = &entry->slots[i];
+        if (slot->start_ns < after || slot->end_ns <= slot->start_ns || slot->end_ns > period) return false;
+        after = slot->end_ns;
+    }
+    return true;
+}
+
 static void copy_from(const struct hasgpu_schedule *page, uint64_t number, const uint8_t uid[16], struct slice *slice) {
     const struct hasgpu_table *table = &page->tables[number & 1];
     uint32_t count = table->entry_count < HASGPU_ENTRIES ? table->entry_count : HASGPU_ENTRIES;
@@ -12,7 +28,7 @@ static void copy_from(const struct hasgpu_schedule *page, uint64_t number, const
         if (memcmp(table->entries[i].pod_uid, uid, 16)) continue;
         slice->entry = table->entries[i];
         slice->index = i;
-        slice->known = slice->window_ns > 0 && slice->entry.windows > 0 && slice->entry.slot_count <= HASGPU_SLOTS;
+        slice->known = is_sound(&slice->entry, slice->window_ns);
         slice->period_ns = slice->window_ns * slice->entry.windows;
         break;
     }

@@ -21,9 +21,9 @@ void *hasgpu_resolve(unsigned index);
 void *hasgpu_driver_symbol(const char *name);
 const char *hasgpu_name(unsigned index);
 /* The driver's own function behind one of our hooks; its type is the hook's. */
-#define REAL(name) ((__typeof__(&name))hasgpu_real[HASGPU_I_##name])
+#define REAL(name) ((__typeof__(&name))__atomic_load_n(&hasgpu_real[HASGPU_I_##name], __ATOMIC_ACQUIRE))
 /* A driver function that we call and do not hook. */
-#define DRIVER(type, name) ((type)hasgpu_real[HASGPU_I_##name])
+#define DRIVER(type, name) ((type)__atomic_load_n(&hasgpu_real[HASGPU_I_##name], __ATOMIC_ACQUIRE))
 
 static inline uint64_t now_ns(void) {
     struct timespec now;
