@@ -39,6 +39,17 @@ static int mount_tmpfs(const char *root) {
     return mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
 }
 
+/* Somebody holds it: its daemon or a client. A new device under their feet would be another one than theirs. */
+static bool in_use(uint32_t index) {
+    struct gpu g;
+    if (gpu_open(&g, gpu_root(), index) != 0) return false;
+    bool held = mps_owner_alive(&g, NULL);
+    for (int i = 0; i < MAX_CLIENTS && !held; i++) held = g.state->clients[i].in_use && client_alive(&g, i, NULL);
+    close(g.lock_fd);
+    close(g.clients_fd);
+    return held;
+}
+
 static int create(int argc, char **argv) {
     static const struct option options[] = {
         {"gpus", 1, 0, 'g'}, {"sms", 1, 0, 's'}, {"memory", 1, 0, 'm'}, {"product", 1, 0, 'p'}, {"mps-clients", 1, 0, 'c'},
@@ -59,6 +70,8 @@ static int create(int argc, char **argv) {
         else return 2;
     }
     if (!gpus || gpus > MAX_GPUS || plan.sm_count < plan.sm_step || !plan.entry_count) return 2;
+    for (uint32_t i = 0; i < gpus; i++)
+        if (in_use(i)) return fprintf(stderr, "GPU %u under %s is in use: destroy it first\n", i, gpu_root()), 1;
     for (uint32_t i = 0; i < gpus; i++)
         if (gpu_create(gpu_root(), i, &plan) != 0) return perror(gpu_root()), 1;
     return 0;
