@@ -93,13 +93,21 @@ def superfluous(
     gone: list[Share] = []
     rest = list(shares)
     while len(rest) > 1:
-        victim = min(rest, key=lambda share: _worth(share, rest, bounds, requests_per_s, policy))
+        victim = min(_one_of_each_kind(rest), key=lambda share: _worth(share, rest, bounds, requests_per_s, policy))
         without = [share for share in rest if share is not victim]
         if rate_at(without, bounds.high.percent) * policy.scale_in_load < requests_per_s:
             break
         gone.append(victim)
         rest = without
     return tuple(gone)
+
+
+def _one_of_each_kind(shares: Sequence[Share]) -> list[Share]:
+    """Of pods that are worth the same the first in order: a revision of many pods has few kinds."""
+    kinds: dict[tuple[int, int, bool], Share] = {}
+    for share in sorted(shares, key=lambda each: each.placement.pod, reverse=True):
+        kinds[share.placement.slice.sm_partition.percent, share.free_percent, share.placement.ready] = share
+    return list(kinds.values())
 
 
 def _worth(
