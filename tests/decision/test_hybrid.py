@@ -236,3 +236,13 @@ def test_pods_of_a_dear_shape_are_replaced_once_they_have_cost_enough_and_not_be
         now += 1.0
     assert asked
     assert asked[0] > 20.0
+
+
+def test_a_backlog_that_grows_while_pods_start_does_not_ask_for_ever_more_of_them() -> None:
+    """Pods drain it in the time they take to start; quotas, which help at once, in a second."""
+    crowd = replace(load(12.0), in_flight=100.0)
+    decision, _ = decided(view(pod(sm=20, quota=20), load=crowd))
+    assert decision.demand_requests_per_s is not None
+    assert decision.demand_requests_per_s > 90.0
+    assert decision.desired_pods is not None
+    assert decision.desired_pods <= 5

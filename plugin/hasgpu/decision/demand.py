@@ -35,12 +35,16 @@ class Demand:
     now_requests_per_s: float
     later_requests_per_s: float
     backlog_requests_per_s: float
-    """The part of both that drains what is in flight."""
+    """The part of the first that drains what is in flight."""
     reasons: tuple[Reason, ...]
 
 
-def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float) -> Demand:
-    """Forecast plus the drain of what is in flight beyond rate x SLO (Little's law) and one request."""
+def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float, startup_s: float = 0.0) -> Demand:
+    """Forecast plus the drain of what is in flight beyond rate x SLO (Little's law) and one request.
+
+    New pods are asked to drain it in the time that they take to start: while they do it grows, and asking for more
+    each second would bring many times what is needed.
+    """
     expected = load.soon_requests_per_s * slo_latency_s + 1.0
     backlog = max(0.0, load.in_flight - expected)
     extra = backlog / max(drain_s, slo_latency_s)
@@ -49,7 +53,7 @@ def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float) -> Deman
         facts.append(reason("panic", in_flight=load.in_flight, expected=expected, extra_per_s=extra))
     return Demand(
         now_requests_per_s=load.soon_requests_per_s + extra,
-        later_requests_per_s=load.startup_requests_per_s + extra,
+        later_requests_per_s=load.startup_requests_per_s + backlog / max(drain_s, slo_latency_s, startup_s),
         backlog_requests_per_s=extra,
         reasons=tuple(facts),
     )

@@ -44,33 +44,37 @@ def scale_out(
 ) -> ScaleOut:
     """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once.
 
-    ``siblings``: pods that there are or that are promised already; all will share ``total_requests_per_s``.
+    All will share ``total_requests_per_s`` with ``siblings``: pods that there are or that are promised already.
     """
     plans: list[GpuSlice] = []
     facts: list[Reason] = []
-    left, most = deficit_requests_per_s, min(most, MOST_AT_ONCE)
+    left = deficit_requests_per_s
+    split = most = min(most, MOST_AT_ONCE)
     while left > 0.0 and len(plans) < most:
         task = SliceTask(
             requests_per_s=left,
             headroom=policy.headroom,
             unprofiled_sm_percent=policy.unprofiled_sm_percent,
             siblings=siblings + len(plans),
-            most_pods=most - len(plans),
+            most_pods=min(split, most - len(plans)),
             total_requests_per_s=total_requests_per_s,
         )
         chosen = choose_first_slice(ledger, wish, task)
         if isinstance(chosen, NoRoom):
-            facts.append(reason("no-room", uncovered_per_s=left))
-            facts.extend(chosen.reasons)
+            facts += [reason("no-room", uncovered_per_s=left), *chosen.reasons]
             break
         if chosen.requests_per_s <= 0.0:
             facts.append(reason("slo-out-of-reach", uncovered_per_s=left))
             break
-        entry = PodKey(revision.namespace, f"{revision.name} plan", f"new-plan-{len(plans)} of {revision}")
-        ledger.take(planned(revision, entry, chosen.slice, wish.processes))
+        ledger.take(planned(revision, _entry(revision, len(plans)), chosen.slice, wish.processes))
         plans.append(chosen.slice)
         left -= chosen.requests_per_s
+        split = chosen.pods - 1 or most  # the others of the same split, then a new one
     return ScaleOut(plans=tuple(plans), reasons=_told(plans, facts, deficit_requests_per_s, left))
+
+
+def _entry(revision: RevisionKey, number: int) -> PodKey:
+    return PodKey(revision.namespace, f"{revision.name} plan", f"new-plan-{number} of {revision}")
 
 
 def _told(plans: list[GpuSlice], facts: list[Reason], deficit_per_s: float, left_per_s: float) -> tuple[Reason, ...]:

@@ -90,7 +90,7 @@ def decide(
     """What to do for one revision now."""
     if not view.load.known:
         return Decision.hold(view.key, now, reason("load-unknown")), state
-    demand = demand_of(view.load, view.slo_latency_s, policy.drain_s)
+    demand = demand_of(view.load, view.slo_latency_s, policy.drain_s, policy.startup_s)
     state, held = state.held(now, _floored(demand.now_requests_per_s, view, policy), policy.hold_s)
     shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
     serving = tuple(share for share in shares if share.placement.ready) or shares

@@ -48,6 +48,8 @@ class Chosen:
     slice: GpuSlice
     requests_per_s: float
     covers: bool
+    pods: int = 1
+    """It is the first of so many that share the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,10 @@ def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_
         rate = table.rate(sm, part.quota, shared=part.shared)
         yield _Candidate(
             chosen=Chosen(
-                slice=_slice(books, wish, row_number, sm, part.quota), requests_per_s=rate, covers=part.covers
+                slice=_slice(books, wish, row_number, sm, part.quota),
+                requests_per_s=rate,
+                covers=part.covers,
+                pods=part.pods,
             ),
             cost=part.cost if part.covers else sm * part.quota / max(rate, 1e-9),
             roomy=table.rate(sm, high, shared=part.shared) * part.pods >= task.headroom * task.requests_per_s,
