@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import authors, bursts, credibility, packing, tenants
+from . import authors, bursts, credibility, packing, rows, tenants
 from .data import NoData, measured
 
 FOLDER = Path(__file__).parents[2] / "docs"
@@ -59,6 +59,7 @@ class _Evaluation:
             "tenants": self._tenants,
             "bursts": self._bursts,
             "sparse": self._sparse,
+            "rows": self._rows,
             "packing": self._packing,
         }
         wanted = [name for name in self._options.only.split(",") if name] or list(sections)
@@ -121,6 +122,14 @@ class _Evaluation:
             "Sparse functions",
             "Sessions of about a minute every ten minutes, one hour.",
             bursts.sparse(self._seeds, self._options.jobs),
+        )
+
+    def _rows(self) -> None:
+        self._section(
+            "Slots, tokens and lending within a row",
+            "The authors' load at 2x, one pod or several of one model in a row, each with arrivals of its own; constant"
+            " equal quotas, the least at which at most 1 % are late. A row is simulated exactly, apart from the rest.",
+            rows.report(self._seeds[:3]),
         )
 
     def _packing(self) -> None:

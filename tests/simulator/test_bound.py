@@ -24,7 +24,7 @@ def test_every_policy_allocates_at_least_the_bound(name: str, gate: str) -> None
         if batch > 1:
             told["hasgpu.dev/sm-partition"] = "50%"
         intent = parse_intent(told, "p")
-        given = setup(function("a", 20.0, intent=intent), rate=15.0, seconds=20.0, gpus=4, seed=seed, gate=gate)  # type: ignore[arg-type]
+        given = setup(function("a", 20.0, intent=intent), rate=15.0, seconds=8.0, gpus=4, seed=seed, gate=gate)  # type: ignore[arg-type]
         cluster = simulate(given, policy_named(name, given))
         for served in cluster.functions.values():
             assert served.allocated.total >= least_gpu_seconds(given, served) - 1e-9

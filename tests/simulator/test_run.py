@@ -44,7 +44,7 @@ class Fixed:
 
 
 def test_a_whole_gpu_is_the_queue_of_the_textbook() -> None:
-    given = setup(rate=70.0, seconds=600.0, noise=0.0)
+    given = setup(rate=70.0, seconds=300.0, noise=0.0)
     cluster = simulate(given, Fixed(100, 100))
     (served,) = cluster.functions.values()
     waits = (latencies_s(served) - 0.010) / 0.010
@@ -121,9 +121,9 @@ def test_time_used_is_never_more_than_time_allocated() -> None:
 def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
     def told() -> tuple[str, list[str]]:
         functions = (function("a"),) if name.endswith("-5s") else (function("a"), function("b", 25.0))
-        given = setup(*functions, rate=12.0, seconds=15.0, gpus=3)
+        given = setup(*functions, rate=12.0, seconds=8.0, gpus=3)
         cluster = simulate(given, policy_named(name, given))
-        return str(summary(cluster, 15.0)), cluster.log.lines
+        return str(summary(cluster, 8.0)), cluster.log.lines
 
     assert told() == told()
 
