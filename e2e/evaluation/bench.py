@@ -15,7 +15,12 @@ from .packing import decision_cost
 def main() -> None:
     """Prints two tables."""
     lines = []
-    for policy, rate, seconds in (("kpa-whole", 40.0, 6000), ("kpa-whole", 400.0, 1500), ("hasgpu", 50.0, 1200), ("hasgpu", 200.0, 600)):
+    for policy, rate, seconds in (
+        ("kpa-whole", 40.0, 6000),
+        ("kpa-whole", 400.0, 1500),
+        ("hasgpu", 50.0, 1200),
+        ("hasgpu", 200.0, 600),
+    ):
         job = Job(
             label=(policy,),
             functions=(authors_function("mobilenet_v3_large", 2.0),),
