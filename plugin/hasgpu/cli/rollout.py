@@ -39,7 +39,8 @@ class Rollout:
         """Until a CustomResourceDefinition is established."""
 
         def missing() -> str | None:
-            conditions = self._session.get(path, dict).get("status", {}).get("conditions", [])
+            # A kind made a moment ago has null for conditions.
+            conditions = (self._session.get(path, dict).get("status") or {}).get("conditions") or ()
             held = any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
             return None if held else "the kind is not established"
 

@@ -127,7 +127,7 @@ class GpuObject:
     def _status(
         self, found: dict[str, Any], findings: Mapping[str, Finding], shares: Shares, now_s: float
     ) -> dict[str, Any]:
-        before = {each["type"]: each for each in found.get("status", {}).get("conditions", [])}
+        before = {each["type"]: each for each in (found.get("status") or {}).get("conditions") or ()}
         return {
             "agentAddress": self._address,
             "conditions": [_condition(kind, each, before.get(kind), now_s) for kind, each in findings.items()],
