@@ -124,6 +124,7 @@ class Candidate:
 
     def __init__(self, api: FakeApi, identity: str) -> None:
         self.told: list[str] = []
+        self.wall_clock_offset_s = 0.0
         self.elector = Elector(
             api.session(),
             namespace="ns",
@@ -134,11 +135,12 @@ class Candidate:
             retry_period_s=0.05,
             on_gained=lambda: self.told.append("gained"),
             on_lost=lambda: self.told.append("lost"),
+            clock=lambda: time.time() + self.wall_clock_offset_s,
         )
 
     @property
     def leads(self) -> bool:
-        return self.elector.still_leading(time.time())
+        return self.elector.still_leading()
 
 
 @pytest.fixture
@@ -184,13 +186,28 @@ def test_a_leader_that_cannot_renew_stops_leading_before_another_may_start(
     assert not second.leads
 
 
+@pytest.mark.parametrize("step_s", [pytest.param(-3600.0, id="set back"), pytest.param(3600.0, id="set forward")])
+def test_a_wall_clock_that_is_set_makes_no_leadership_longer_or_shorter(
+    api: FakeApi, candidates: tuple[Candidate, Candidate], step_s: float
+) -> None:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    first.wall_clock_offset_s = step_s
+    time.sleep(0.3)
+    assert first.told == ["gained"]
+    assert first.leads
+    api.fail_next("PUT", "/leases/allocator", 503, times=1000)
+    until(lambda: not first.leads, timeout_s=0.9)
+
+
 def test_the_fence_falls_even_while_the_elector_hangs_in_a_request(
     api: FakeApi, candidates: tuple[Candidate, Candidate]
 ) -> None:
     first, _ = candidates
     first.elector.start()
     until(lambda: first.leads)
-    assert not first.elector.still_leading(time.time() + 0.6)
+    assert not first.elector.still_leading(in_s=0.6)
 
 
 def test_an_expired_lease_of_a_dead_holder_is_taken_after_its_duration_as_we_saw_it(

@@ -78,7 +78,7 @@ class Leadership:
     def holds(self, lease: str) -> bool:
         """Whether the Lease is ours now; an unknown one is not."""
         elector = self._electors.get(lease)
-        return elector is not None and elector.still_leading(self._clock())
+        return elector is not None and elector.still_leading()
 
     def urls(self, lease: str) -> Sequence[str]:
         """Stat servers of another replica that holds the Lease, best first."""

@@ -1,8 +1,9 @@
 """Adapter cluster: leadership by a Lease. Knows nothing of what the leader does.
 
 As in client-go, another's lease is judged by when *we* saw it change, never by comparing clocks of two machines.
-``still_leading(now)`` is the fence to ask before every write: it turns false ``lease - deadline`` before others may
-take over, even while the elector's own thread hangs in a request.
+``still_leading()`` is the fence to ask before every write: it turns false ``lease - deadline`` before others may take
+over, even while the elector's own thread hangs in a request. Periods are taken on the monotonic clock: a wall clock
+that is set back must not make a leadership longer. The wall clock only stamps the Lease.
 """
 
 from __future__ import annotations
@@ -40,13 +41,15 @@ class Elector:
         on_gained: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not retry_period_s < renew_deadline_s < lease_duration_s:
             raise ValueError("a lease needs retry period < renew deadline < lease duration")
         self._session, self._namespace, self._name, self.identity = session, namespace, name, identity
         self._path = named(LEASES, namespace, name)
         self._lease_duration_s, self._renew_deadline_s = lease_duration_s, renew_deadline_s
-        self._retry_period_s, self._clock = retry_period_s, clock
+        self._retry_period_s = retry_period_s
+        self._clock, self._monotonic = clock, monotonic
         self._on_gained, self._on_lost = on_gained or (lambda: None), on_lost or (lambda: None)
         self._stopping = threading.Event()
         self._renewed_at: float | None = None
@@ -71,14 +74,14 @@ class Elector:
         """Who held the lease when last seen; empty where nobody did."""
         return (self._observed.holder_identity or "") if self._observed is not None else ""
 
-    def still_leading(self, now: float) -> bool:
-        """Whether a write made at ``now`` (this elector's clock) is ours to make."""
-        renewed_at = self._renewed_at
-        return self._leading and renewed_at is not None and now - renewed_at < self._renew_deadline_s
+    def still_leading(self, in_s: float = 0.0) -> bool:
+        """Whether a write made now, or so much later without a renewal, is ours to make."""
+        renewed_at, at = self._renewed_at, self._monotonic() + in_s
+        return self._leading and renewed_at is not None and at - renewed_at < self._renew_deadline_s
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            asked_at = self._clock()
+            asked_at = self._monotonic()
             try:
                 held = self._acquire_or_renew(asked_at)
             except ClusterError as error:
@@ -100,7 +103,7 @@ class Elector:
         if held:
             self._renewed_at = asked_at
             self._become(True)
-        elif self._leading and (held is False or not self.still_leading(self._clock())):
+        elif self._leading and (held is False or not self.still_leading()):
             self._become(False)
 
     def _become(self, leading: bool) -> None:
@@ -132,7 +135,7 @@ class Elector:
             self._observed, self._observed_at = spec, now
 
     def _write(self, method: str, metadata: Metadata, old: LeaseSpec | None, now: float) -> bool:
-        stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        stamp = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         ours_already = old is not None and old.holder_identity == self.identity
         transitions = (old.lease_transitions or 0) if old is not None else 0
         spec = LeaseSpec(
@@ -174,6 +177,6 @@ class Elector:
                     lease_transitions=lease.spec.lease_transitions,
                 )
                 self._send("PUT", lease.metadata, spec)
-                self._observe(spec, self._clock())
+                self._observe(spec, self._monotonic())
         except ClusterError as error:
             log.warning("lease %s/%s: not released: %s", self._namespace, self._name, error)
