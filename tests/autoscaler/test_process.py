@@ -3,80 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import pytest
-from hasgpu.autoscaler.buckets import STATS_PORT
-from hasgpu.autoscaler.process import Identity, Process
-from hasgpu.autoscaler.scaling_class import UNKNOWN, Wanted
-from hasgpu.autoscaler.surroundings import Surroundings
-from hasgpu.cluster.knative import PodAutoscaler
-from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, LEASES, METRICS, PODS, collection, named
-from hasgpu.model.decider import DeciderSpec
-from hasgpu.model.keys import RevisionKey
-from hasgpu.model.load import StatMessage
-from hasgpu.stats.wire import encode_frame
-from hasgpu.telemetry.cloudevents import CloudEvents
+from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, METRICS, PODS, collection, named
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.autoscaler.replica import BUCKET, HAS, SYSTEM, UNLIMITED, Replica, holder, loopback_block, push, stat, until
 from tests.autoscaler.stage import ACTIVE, NAME, NS, Stage, conditions
 from tests.cluster.fake_api import FakeApi
-
-SYSTEM = "knative-serving"
-BUCKET = "autoscaler-bucket-00-of-01"
-HAS = {"autoscaling.knative.dev/class": "has.autoscaling.hasgpu.dev"}
-UNLIMITED = {"autoscaling.knative.dev/target-burst-capacity": "-1"}
-
-
-class Listening:
-    """A GPU class that only takes note."""
-
-    activation_times_out = False
-    scrapes = False
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
-        self.stats: list[StatMessage] = []
-        self.leading = False
-
-    def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
-        return UNKNOWN
-
-    def forget(self, key: RevisionKey) -> None:
-        """Nothing is kept."""
-
-    def lead(self, leading: bool, now: float) -> None:
-        self.leading = leading
-
-    def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
-        self.stats.extend(messages)
-
-    def tick(self, now: float) -> None:
-        """Decides nothing."""
-
-    def scaled(self, key: RevisionKey, before: int, after: int) -> None:
-        """Nothing is told."""
-
-    def metrics(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
-        return ()
-
-
-class Replica:
-    """A process on a loopback address of its own, so that replicas reach each other on the port that is fixed."""
-
-    def __init__(self, api: FakeApi, name: str, ip: str) -> None:
-        self.gpu: Listening | None = None
-        identity = Identity(pod_name=name, pod_ip=ip, namespace=SYSTEM, domain="cluster.local", host=ip)
-        self.holder, self.url = f"{name}_{ip}", f"ws://{ip}:{STATS_PORT}"
-        self.process = Process(api.session(), identity, CloudEvents(""), self._make)
-        self.process.start()
-
-    def _make(self, surroundings: Surroundings) -> Listening:
-        self.gpu = Listening(surroundings)
-        return self.gpu
 
 
 @pytest.fixture
@@ -90,41 +27,13 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def replicas(api: FakeApi) -> Iterator[tuple[Replica, Replica]]:
-    block = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
+    block = loopback_block()
     first = Replica(api, "autoscaler-a", f"{block}.2")
     until(lambda: holder(api, BUCKET) == first.holder and holder(api, "hasgpu-allocator") == first.holder)
     second = Replica(api, "autoscaler-b", f"{block}.3")
     yield first, second
     for each in (first, second):
         each.process.stop()
-
-
-def holder(api: FakeApi, lease: str) -> str:
-    found = api.get(named(LEASES, SYSTEM, lease))
-    return str(found["spec"].get("holderIdentity", "")) if found is not None else ""
-
-
-def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-
-
-def stat(concurrency: float, name: str = NAME) -> StatMessage:
-    return StatMessage(
-        key=RevisionKey(NS, name), pod_name="activator", average_concurrent_requests=concurrency,
-        average_proxied_concurrent_requests=0, request_count=concurrency, proxied_request_count=0,
-        process_uptime_s=0, timestamp_s=0,
-    )  # fmt: skip
-
-
-async def push(replica: Replica, message: StatMessage, enough: Callable[[], bool]) -> None:
-    """As an activator: once in a while, until something comes of it."""
-    async with asyncio.timeout(10), connect(replica.url, proxy=None) as activator:
-        while not enough():
-            await activator.send(encode_frame([message]))
-            await asyncio.sleep(0.1)
 
 
 def test_load_told_to_the_replica_that_does_not_lead_becomes_pods(
