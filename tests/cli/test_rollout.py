@@ -1,9 +1,9 @@
 """Waiting asks the API server as it is, also in the moment when it has said nothing yet."""
 
 import pytest
-
 from hasgpu.cli.command import Trouble
 from hasgpu.cli.rollout import Rollout
+
 from tests.cluster.fake_api import FakeApi
 
 KINDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
