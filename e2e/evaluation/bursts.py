@@ -81,7 +81,7 @@ def reaction(seeds: Sequence[int]) -> str:
         setup = setup_of(job)
         cluster = simulate(setup, policy_named("hasgpu", setup))
         told = [json.loads(line) for line in cluster.log.lines]
-        raised = [each["at_s"] for each in told if each["quota_changes"] and 60.0 <= each["at_s"] < 63.0]
+        raised = [each["at_s"] for each in told if each["quota_changes"] and 61.0 <= each["at_s"] < 64.0]
         # The stat of second 61 tells of the first second of the step; the table follows a write and an agent later.
         issued = min(raised, default=float("inf")) - 61.0
         delays_s.append(issued + setup.delays.write_s + setup.delays.apply_s)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from hasgpu.model.profile import Gate
 from hasgpu.simulator.bound import least_gpu_seconds, served_at_the_bound
+from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.policies.registry import Tuning, policy_named
-from hasgpu.simulator.result import summary
+from hasgpu.simulator.result import latencies_s, summary
 from hasgpu.simulator.run import Setup, simulate, simulated_gpus
 from hasgpu.simulator.workload import Floats, Workload
 
@@ -35,6 +36,8 @@ class Job:
     interference: float = 0.0
     overhead_noise: float = 0.0
     timeline: bool = False
+    warm_s: float = 0.0
+    """Requests and GPUs are also told without what came before."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Outcome:
     result: dict[str, Any]
     bound_gpus: float
     timeline: list[tuple[float, float, int]]
+    warm_late: float
+    warm_gpus: float
 
 
 def setup_of(job: Job) -> Setup:
@@ -74,7 +79,19 @@ def work(job: Job) -> Outcome:
         summary(cluster, job.horizon_s),
         bound,
         [(each.at_s, each.allocated, each.pods) for each in samples],
+        *_warm(job, cluster),
     )
+
+
+def _warm(job: Job, cluster: Cluster) -> tuple[float, float]:
+    """Late share and mean GPUs after the first seconds."""
+    late, gpus = [], 0.0
+    for each in cluster.functions.values():
+        kept = each.requests.arrivals() >= job.warm_s
+        late.append(latencies_s(each)[kept] > each.spec.slo_s)
+        seconds = [sample.allocated for sample in each.samples if job.warm_s <= sample.at_s <= job.horizon_s]
+        gpus += float(np.mean(seconds)) if seconds else 0.0
+    return float(np.concatenate(late).mean()), gpus
 
 
 def work_all(jobs: Iterable[Job], processes: int) -> list[Outcome]:
