@@ -88,8 +88,13 @@ def _most_ready(run: Run, service: str) -> int:
 
 
 def _horizontal(run: Run, service: str) -> dict[str, int]:
-    """Scale-outs and scale-ins beyond the first pod and before the end: how often the count of pods rose and fell."""
-    counts = [len([s for s in run.timeline.at(at, service) if not s.terminating]) for at in _moments(run)]
+    """Scale-outs and scale-ins under load, beyond the first pod: how often the count of pods rose and fell.
+
+    Counts that lasted less than a second are steps of one change, such as two pods that leave for zero.
+    """
+    moments = [at for at in _moments(run) if at <= run.load_s]
+    lasting = [at for at, after in itertools.pairwise([*moments, math.inf]) if after - at >= 1.0]
+    counts = [len([s for s in run.timeline.at(at, service) if not s.terminating]) for at in lasting]
     out = sum(1 for left, right in itertools.pairwise(counts) if right > left >= 1)
     inward = sum(1 for left, right in itertools.pairwise(counts) if left > right >= 1)
     return {"out": out, "in": inward}

@@ -28,14 +28,15 @@ class Slot:
 def paper_like_slots(count: int, *, length_s: float, low: float, high: float, seed: int) -> tuple[Slot, ...]:
     """A load like the paper's: ``count`` slots that swing between ``low`` and ``high`` requests/s, with noise.
 
-    One swing for each 25 slots, at least one; it begins and ends low, so that growth and decline both occur.
+    One swing for each 25 slots, at least one, then a third of the time at ``low``: growth and decline both occur,
+    and decline lasts long enough for what is decided slowly.
     """
     chance = random.Random(seed)
     swings = max(1, count // 25)
-    slots = []
+    slots, swinging = [], max(1, count - count // 3)
     for index in range(count):
-        wave = (1 - math.cos(2 * math.pi * swings * index / max(1, count - 1))) / 2
-        rate = low + (high - low) * wave + chance.gauss(0, (high - low) / 15)
+        wave = (1 - math.cos(2 * math.pi * swings * min(1.0, index / swinging))) / 2
+        rate = low + (high - low) * wave + chance.gauss(0, (high - low) / 15) * (wave > 0)
         slots.append(Slot(start_s=index * length_s, length_s=length_s, requests_per_s=min(high, max(low, rate))))
     return tuple(slots)
 

@@ -81,3 +81,9 @@ def test_a_percentile_is_a_value_that_occurred() -> None:
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     draw(run(timeline(state(0), state(5, quota=60)), outcome(1), outcome(6)), tmp_path / "timeline.png")
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_pods_that_leave_for_zero_are_no_scale_in() -> None:
+    line = timeline(state(0), state(4, "a-2"), state(8.0, "a-2", gone=True), state(8.1, gone=True))
+    changes = summarise(run(line, outcome(1)))["services"]["a"]["changes"]
+    assert changes == {"vertical": 0, "out": 1, "in": 0}
