@@ -27,7 +27,7 @@ LOCKED = ("pages_attach", "gate_pass", "account_open", "account_close", "account
 def measure(kills: int = 1000, seed: int = 8) -> list[Figure]:
     """Kills; then hangs, leaked slots, and what the survivors got meanwhile."""
     chance = random.Random(seed)
-    bench = Bench()
+    bench = Bench(ahead=True)
     try:
         bench.start_mps()
         bench.lay({VICTIM: QUOTA, MATE: QUOTA}, sm=50)
