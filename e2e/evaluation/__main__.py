@@ -83,8 +83,9 @@ class _Evaluation:
         self._section("Paper, recomputed from its logs, ours", authors.first_table(found))
         self._section(
             "The authors' load, one function at a time",
-            "Their 50 slots of five seconds as Poisson arrivals, 70 ms outside the GPU, P99 as objective. Every policy is tuned"
-            " on a training seed over its grid (`e2e/evaluation/authors.py`): the cheapest with at most 1 % late.",
+            "Their 50 slots of five seconds as Poisson arrivals, 70 ms outside the GPU, P99 as objective. Every policy"
+            " is tuned on a training seed over its grid (`e2e/evaluation/authors.py`): the cheapest with at most 1 %"
+            " late.",
             authors.headline(found),
             authors.costs(found),
         )

@@ -50,7 +50,8 @@ GRIDS: dict[str, tuple[Tuning, ...]] = {
     ),
     "kpa-whole": tuple(Tuning(kpa_concurrency=target) for target in (0.5, 1.0, 2.0, 5.0)),
 }
-"""What each policy is tuned over, ours by its risk knob, for each model, multiple and gate: the cheapest with at most 1 % late."""
+"""What each policy is tuned over, ours by its risk knob: for each model, multiple and gate the cheapest with at most
+1 % late."""
 
 
 def tuned(processes: int) -> dict[tuple[str, str, float, str], Tuning]:
