@@ -43,14 +43,8 @@ static CUresult before(struct launch *launch, uint64_t key, CUstream stream, boo
     return result;
 }
 
-/* After these the context is lost: ECC, illegal accesses and their like, and a lost MPS server. */
-static bool breaks_context(CUresult result) {
-    return result == 214 || result == 700 || result == 702 || result == 710 || (result >= 714 && result <= 719) ||
-           (result >= 805 && result <= 807) || result == 810;
-}
-
 static CUresult after(const struct launch *launch, CUresult result) {
-    if (breaks_context(result) && hasgpu_pages.page) hasgpu_pages.page->last_error = (uint32_t)result;
+    pages_note_result(result);
     if (!launch->counted || (result == CUDA_SUCCESS && !launch->close)) return result;
     pthread_mutex_lock(&hasgpu_lock);
     int mode = capture_relax();

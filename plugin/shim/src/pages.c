@@ -160,3 +160,15 @@ void pages_note_context(void) {
     hasgpu_pages.page->last_error = 0;
     __atomic_store_n(&hasgpu_pages.page->sm_count, sm_count > 0 ? (uint32_t)sm_count : 0, __ATOMIC_RELEASE);
 }
+
+/* After these the context is lost: ECC, illegal accesses and their like, and a lost MPS server. */
+static bool breaks_context(CUresult result) {
+    return result == 214 || result == 700 || result == 702 || result == 710 || (result >= 714 && result <= 719) ||
+           (result >= 805 && result <= 807) || result == 810;
+}
+
+/* Launches and waits are where a program learns that its context is broken; so does the sidecar, from here. */
+void pages_note_result(CUresult result) {
+    if (result == CUDA_SUCCESS || !breaks_context(result) || !hasgpu_pages.page) return;
+    __atomic_store_n(&hasgpu_pages.page->last_error, (uint32_t)result, __ATOMIC_RELAXED);
+}

@@ -51,6 +51,7 @@ void pages_attach(void); /* with the lock held */
 uint64_t pages_pending_ns(uint64_t now);
 uint64_t pages_memory_bytes(void);
 void pages_note_context(void);
+void pages_note_result(CUresult result);
 
 /* schedule.c */
 struct slice {

@@ -16,6 +16,7 @@ static void close_before(CUstream stream, bool per_thread, bool all) {
 }
 
 static CUresult reap_after(CUresult result) {
+    pages_note_result(result);
     if (result != CUDA_SUCCESS || !accounting()) return result;
     pthread_mutex_lock(&hasgpu_lock);
     int mode = capture_relax();
