@@ -10,8 +10,6 @@ from hasgpu.cluster.metadata import Condition, Metadata
 from hasgpu.cluster.objects import Pod, PodStatus
 from hasgpu.model.keys import RevisionKey
 
-from tests.stats.test_wire import stat_of
-
 KEY = RevisionKey("knative-serving", "hasgpu-allocator")
 NOW = 1000.0
 
@@ -44,10 +42,6 @@ def test_silence_counts_where(here: int, pods: tuple[Pod, ...] | None, complete:
 
 def test_activators_of_another_replica_count_while_that_replica_says_so() -> None:
     leader, other = reporters(1, (activator(), activator())), reporters(1, None, "b")
-    assert leader.take(other.message(NOW), NOW)
+    leader.take(other.message(NOW), NOW)
     assert leader.complete(NOW + 2.0)
     assert not leader.complete(NOW + 4.0)
-
-
-def test_what_is_about_a_revision_is_not_taken() -> None:
-    assert not reporters(1, None).take(stat_of(1), NOW)

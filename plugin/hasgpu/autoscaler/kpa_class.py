@@ -113,15 +113,17 @@ class KpaClass:
     def on_stats(self, messages: Sequence[StatMessage]) -> None:
         """Record load. A revision at zero with a request waiting is decided at once."""
         woken: list[RevisionKey] = []
+        collections, deciders = self._collections, self._deciders
         with self._lock:
             for message in messages:
-                collection = self._collections.get(message.key)
+                key = message.key
+                collection = collections.get(key)
                 if collection is not None:
                     collection.windows.record(message.timestamp_s, message)
                 if message.average_concurrent_requests != 0:
-                    decider = self._deciders.get(message.key)
+                    decider = deciders.get(key)
                     if decider is not None and decider.wanted.pods == 0:
-                        woken.append(message.key)
+                        woken.append(key)
         for key in woken:
             self.tick(key, self._clock())
 
@@ -153,15 +155,14 @@ class KpaClass:
                 due, sequence, key, decider = self._ticks[0]
                 if due > at:
                     return due - at
-                # A ticker that fell behind skips ticks instead of catching up on them.
-                following = max(due + TICK_S, at)
-                live = self._deciders.get(key) is decider
-                if live:
-                    heapq.heapreplace(self._ticks, (following, sequence, key, decider))
-                else:
+                if self._deciders.get(key) is not decider:
                     heapq.heappop(self._ticks)
-            if live:
-                self.tick(key, self._clock())
+                    continue
+                # A ticker that fell behind skips ticks instead of catching up on them.
+                heapq.heapreplace(self._ticks, (max(due + TICK_S, at), sequence, key, decider))
+                changed = self._evaluate(key, decider, self._clock())
+            if changed:
+                self._on_change(key)
 
     def results(self) -> list[tuple[RevisionKey, dict[str, str], DeciderSpec, ScaleResult]]:
         """The last evaluation of each revision, for /metrics."""
@@ -180,10 +181,11 @@ class KpaClass:
             return False
         result = decider.scaler.scale(decider.spec, now, self._ready_pods(key), *load)
         decider.last, before = result, decider.wanted
-        decider.wanted = Wanted(pods=result.desired_pods, excess_burst_capacity=result.excess_burst_capacity)
-        return before.pods != result.desired_pods or (before.excess_burst_capacity < 0) != (
-            result.excess_burst_capacity < 0
-        )
+        pods, burst = result.desired_pods, result.excess_burst_capacity
+        if before.pods == pods and before.excess_burst_capacity == burst:
+            return False
+        decider.wanted = Wanted(pods=pods, excess_burst_capacity=burst)
+        return before.pods != pods or (before.excess_burst_capacity < 0) != (burst < 0)
 
 
 def _initial_burst(spec: DeciderSpec) -> int:

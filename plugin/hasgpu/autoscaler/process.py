@@ -262,7 +262,10 @@ class Process:
     async def _listen(self) -> None:
         accept = {KPA_CLASS: self._kpa.on_stats, HAS_CLASS: self._gpu_loop.on_stats}
         self._router = StatRouter(
-            self._leadership, self._class_of, accept, lambda message: self._reporters.take(message, self._clock())
+            self._leadership,
+            self._world.class_of,
+            accept,
+            apart={self._reporters.key: lambda message: self._reporters.take(message, self._clock())},
         )
         self._server = StatServer(
             self._router.route,
@@ -315,10 +318,6 @@ class Process:
         self._reports.keep_only({gpu.spec.node for gpu in gpus})
         addresses = {gpu.status.agent_address for gpu in gpus if gpu.status.agent_address}
         self._event_loop.loop.call_soon_threadsafe(self._agents.follow, addresses)
-
-    def _class_of(self, key: RevisionKey) -> str:
-        pa = self._world.podautoscalers.get(key.namespace, key.name)
-        return scaling_class(pa) if pa is not None else KPA_CLASS
 
     def _ready_pods(self, key: RevisionKey) -> int:
         return self._world.pod_index.counts(key).ready

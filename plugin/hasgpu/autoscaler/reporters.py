@@ -27,14 +27,14 @@ class Reporters:
     def __init__(
         self, key: RevisionKey, holder: str, here: Callable[[], int], activators: Callable[[], Iterable[Pod] | None]
     ) -> None:
-        self._key, self._holder, self._here, self._activators = key, holder, here, activators
+        self.key, self._holder, self._here, self._activators = key, holder, here, activators
         self._lock = threading.Lock()
         self._elsewhere: dict[str, tuple[int, float]] = {}
 
     def message(self, now: float) -> StatMessage:
         """What this replica tells the leader."""
         return StatMessage(
-            key=self._key,
+            key=self.key,
             pod_name=self._holder,
             average_concurrent_requests=float(self._here()),
             average_proxied_concurrent_requests=0.0,
@@ -44,14 +44,11 @@ class Reporters:
             timestamp_s=now,
         )
 
-    def take(self, message: StatMessage, now: float) -> bool:
-        """Takes what another replica tells; False where the message is about something else."""
-        if message.key != self._key:
-            return False
+    def take(self, message: StatMessage, now: float) -> None:
+        """Takes what another replica tells."""
         with self._lock:
             kept = {holder: each for holder, each in self._elsewhere.items() if now - each[1] <= TOLD_S}
             self._elsewhere = {**kept, message.pod_name: (int(message.average_concurrent_requests), now)}
-        return True
 
     def complete(self, now: float) -> bool:
         """Whether silence may be believed."""

@@ -10,7 +10,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hasgpu.model.keys import RevisionKey
 from hasgpu.stats.scraper import Scrapeable, ScrapeError, Scraper

@@ -22,10 +22,10 @@ class StatRouter:
         leadership: Leadership,
         class_of: Callable[[RevisionKey], str],
         accept: Mapping[str, Callable[[Sequence[StatMessage]], None]],
-        takes: Callable[[StatMessage], bool] = lambda message: False,
+        apart: Mapping[RevisionKey, Callable[[StatMessage], None]] | None = None,
     ) -> None:
-        """``takes``: messages that are about no revision, true where one is."""
-        self._takes = takes
+        """``apart``: keys that are no revision's, and who takes what is told of them."""
+        self._apart = apart or {}
         self._leadership = leadership
         self._class_of = class_of
         self._accept = accept
@@ -34,12 +34,19 @@ class StatRouter:
     def route(self, messages: Sequence[StatMessage]) -> None:
         """Stats of a class that nobody serves are dropped."""
         by_lease: dict[tuple[str, str], list[StatMessage]] = {}
+        apart, class_of, lease_of = self._apart, self._class_of, self._leadership.lease_of
         for message in messages:
-            if self._takes(message):
+            key = message.key
+            if key in apart:
+                apart[key](message)
                 continue
-            scaling_class = self._class_of(message.key)
-            lease = self._leadership.lease_of(message.key, scaling_class)
-            by_lease.setdefault((lease, scaling_class), []).append(message)
+            scaling_class = class_of(key)
+            owner = lease_of(key, scaling_class), scaling_class
+            group = by_lease.get(owner)
+            if group is None:
+                by_lease[owner] = [message]
+            else:
+                group.append(message)
         for (lease, scaling_class), group in by_lease.items():
             if not self._leadership.holds(lease):
                 self.forwarder.offer(lease, group)

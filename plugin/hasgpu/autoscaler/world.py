@@ -26,10 +26,11 @@ from hasgpu.cluster.paths import (
 )
 from hasgpu.cluster.reflector import EventKind, Reflector
 from hasgpu.cluster.session import Session
-from hasgpu.model.annotations import REVISION_LABEL, SCHEDULING_GATE, SLICE_GPU
+from hasgpu.model.annotations import KPA_CLASS, REVISION_LABEL, SCHEDULING_GATE, SLICE_GPU
 from hasgpu.model.keys import RevisionKey
 
 from .pod_index import PodIndex
+from .revision_spec import scaling_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class World:
     def __init__(self, session: Session, namespace: str, work: Work) -> None:
         self._work = work
         self.pod_index = PodIndex()
+        self._classes: dict[RevisionKey, str] = {}
         self.podautoscalers = Reflector(
             session, collection(POD_AUTOSCALERS), PodAutoscaler, on_event=self._on_podautoscaler
         )
@@ -103,7 +105,16 @@ class World:
         return self.nodes, self.gpus, self.profiles, self.activators
 
     def _on_podautoscaler(self, kind: EventKind, old: PodAutoscaler | None, new: PodAutoscaler | None) -> None:
-        self._work.podautoscaler(_key(new or old))
+        key = _key(new or old)
+        if new is None:
+            self._classes.pop(key, None)
+        else:
+            self._classes[key] = scaling_class(new)
+        self._work.podautoscaler(key)
+
+    def class_of(self, key: RevisionKey) -> str:
+        """The class of a revision; Knative's own where it is not known. Asked for each report of load: one look-up."""
+        return self._classes.get(key, KPA_CLASS)
 
     def _on_owned(self, kind: EventKind, old: HasMetadata | None, new: HasMetadata | None) -> None:
         """The owner's work: not by name or class annotation, which may be out of date."""

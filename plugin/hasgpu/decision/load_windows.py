@@ -8,7 +8,7 @@ from __future__ import annotations
 from hasgpu.model.decider import Aggregation, ScalingMetric
 from hasgpu.model.load import StatMessage
 
-from .windows import LinearWindow, WeightedWindow
+from .windows import BUCKET_S, LinearWindow, WeightedWindow
 
 
 class LoadWindows:
@@ -27,10 +27,11 @@ class LoadWindows:
         """Add a report. What came through a proxy is subtracted: the activator has reported it already."""
         concurrency = stat.average_concurrent_requests - stat.average_proxied_concurrent_requests
         rps = stat.request_count - stat.proxied_request_count
-        self._concurrency.record(now, concurrency)
-        self._concurrency_panic.record(now, concurrency)
-        self._rps.record(now, rps)
-        self._rps_panic.record(now, rps)
+        bucket = int(now // BUCKET_S)
+        self._concurrency.add(bucket, concurrency)
+        self._concurrency_panic.add(bucket, concurrency)
+        self._rps.add(bucket, rps)
+        self._rps_panic.add(bucket, rps)
 
     def resize(self, stable_window_s: float, panic_window_s: float, now: float) -> None:
         """Follow a changed Metric."""

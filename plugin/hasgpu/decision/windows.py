@@ -11,7 +11,8 @@ import math
 from hasgpu.model.go_values import round_half_away
 
 BUCKET_S = 1
-_NEVER = -math.inf
+_NEVER = -(2**62)
+"""A bucket long before all others."""
 _LEAST_WEIGHT = 0.2
 _WINDOW_WEIGHT = 0.9999
 """Share of the whole weight that the buckets of a full window hold together."""
@@ -20,66 +21,74 @@ _WINDOW_WEIGHT = 0.9999
 class LinearWindow:
     """A ring of buckets; the average weighs every bucket alike.
 
-    Reports of one bucket are added up, since every activator and pod reports its own part of the load.
+    Reports of one bucket are added up, since every activator and pod reports its own part of the load. Buckets are
+    numbered by time, so that a bucket's number is enough to record: several windows fed alike share the division.
     """
 
-    __slots__ = ("_buckets", "_first_write", "_granularity_s", "_last_write", "_total", "window_s")
+    __slots__ = ("_buckets", "_first", "_granularity_s", "_last", "_size", "_total", "window_s")
 
     def __init__(self, window_s: float, granularity_s: int = BUCKET_S) -> None:
         self.window_s = window_s
         self._granularity_s = granularity_s
-        self._buckets = [0.0] * math.ceil(window_s / granularity_s)
-        self._first_write = _NEVER
-        self._last_write = _NEVER
+        self._size = math.ceil(window_s / granularity_s)
+        self._buckets = [0.0] * self._size
+        self._first = _NEVER
+        self._last = _NEVER
         self._total = 0.0
 
     def record(self, now: float, value: float) -> None:
         """Add a report; one older than the window is dropped, a late one inside it is added to its bucket."""
-        granularity_s, size = self._granularity_s, len(self._buckets)
-        slot = int(now // granularity_s)
-        at = slot * granularity_s
-        if at != self._last_write:
-            if at + self.window_s <= self._last_write:
-                return
-            if self._first_write == _NEVER or self._first_write > at:
-                self._first_write = at
-            if at > self._last_write:
-                self._advance(slot, at)
-        self._buckets[slot % size] += value
+        self.add(int(now // self._granularity_s), value)
+
+    def add(self, bucket: int, value: float) -> None:
+        """Add to the bucket of that number."""
+        if bucket != self._last and not self._reaches(bucket):
+            return
+        self._buckets[bucket % self._size] += value
         self._total += value
 
-    def _advance(self, slot: int, at: int) -> None:
-        """Clear the buckets between the last write and ``at``, which becomes the last write."""
-        buckets, size = self._buckets, len(self._buckets)
-        if at - self._last_write >= self.window_s:
-            self._first_write = at
-            self._buckets = [0.0] * size
+    def _reaches(self, bucket: int) -> bool:
+        """Make a newer bucket the last one; whether the bucket is in the window."""
+        last = self._last
+        if bucket > last:
+            self._advance(bucket, last)
+        elif (last - bucket) * self._granularity_s >= self.window_s:
+            return False
+        elif self._first == _NEVER or self._first > bucket:
+            self._first = bucket
+        return True
+
+    def _advance(self, bucket: int, last: int) -> None:
+        """Clear the buckets after the last written one up to the new one."""
+        if (bucket - last) * self._granularity_s >= self.window_s:
+            self._first = bucket
+            self._buckets = [0.0] * self._size
             self._total = 0.0
         else:
-            for past in range(int(self._last_write) // self._granularity_s + 1, slot + 1):
+            if self._first == _NEVER:
+                self._first = bucket
+            buckets, size = self._buckets, self._size
+            for past in range(last + 1, bucket + 1):
                 self._total -= buckets[past % size]
                 buckets[past % size] = 0.0
-        self._last_write = at
+        self._last = bucket
 
     def is_empty(self, now: float) -> bool:
         """True where nothing was recorded within the window."""
-        return self._truncated(now) - self._last_write > self.window_s
+        return (int(now // self._granularity_s) - self._last) * self._granularity_s > self.window_s
 
     def average(self, now: float) -> float:
         """Mean of the buckets written so far within the window, to six decimals; 0 where there are none."""
-        silence_s = self._truncated(now) - self._last_write
-        if silence_s >= self.window_s and silence_s > 0:
-            return 0.0
-        size = len(self._buckets)
-        written = (
-            self._last_write - self._first_write
-        ) / self._granularity_s + 1  # infinite after a resize while silent
-        if silence_s <= 0:
-            return _rounded(self._total / min(written, size))
-        rest, last = self._total, int(self._last_write) // self._granularity_s
+        last, size = self._last, self._size
         silent = int(now // self._granularity_s) - last
+        written = last - self._first + 1  # endless after a resize while silent
+        if silent <= 0:
+            return _rounded(self._total / min(written, size))
+        if silent * self._granularity_s >= self.window_s:
+            return 0.0
+        rest, buckets = self._total, self._buckets
         for past in range(last + 1, last + silent + 1):
-            rest -= self._buckets[past % size]
+            rest -= buckets[past % size]
         return _rounded(rest / min(written, size - silent))
 
     def resize(self, window_s: float, now: float) -> None:
@@ -89,17 +98,13 @@ class LinearWindow:
         old, size = self._buckets, math.ceil(window_s / self._granularity_s)
         new, total = [0.0] * size, 0.0
         if self.is_empty(now):
-            self._first_write = _NEVER
+            self._first = _NEVER
         else:
-            last = int(self._last_write) // self._granularity_s
-            for slot in range(last, last - min(size, len(old)), -1):
-                new[slot % size] = old[slot % len(old)]
-                total += old[slot % len(old)]
-            self._first_write = self._last_write - (len(old) - 1) * self._granularity_s
-        self.window_s, self._buckets, self._total = window_s, new, total
-
-    def _truncated(self, now: float) -> float:
-        return now // self._granularity_s * self._granularity_s
+            for bucket in range(self._last, self._last - min(size, len(old)), -1):
+                new[bucket % size] = old[bucket % len(old)]
+                total += old[bucket % len(old)]
+            self._first = self._last - (len(old) - 1)
+        self.window_s, self._size, self._buckets, self._total = window_s, size, new, total
 
 
 class WeightedWindow(LinearWindow):
@@ -109,19 +114,18 @@ class WeightedWindow(LinearWindow):
 
     def __init__(self, window_s: float, granularity_s: int = BUCKET_S) -> None:
         super().__init__(window_s, granularity_s)
-        self._coefficient = smoothing_coefficient(len(self._buckets))
+        self._coefficient = smoothing_coefficient(self._size)
 
     def average(self, now: float) -> float:
         """Weighted sum of the window's buckets: a steady load reads a little low until the window has filled."""
         if self.is_empty(now):
             return 0.0
-        buckets, size, keep = self._buckets, len(self._buckets), 1 - self._coefficient
-        silent = max(int((self._truncated(now) - self._last_write) // self._granularity_s), 0)
+        buckets, size, keep, last = self._buckets, self._size, 1 - self._coefficient, self._last
+        silent = max(int(now // self._granularity_s) - last, 0)
         weight = self._coefficient * int_power(keep, silent)
-        newest = int(self._last_write) // self._granularity_s
         total = 0.0
-        for slot in range(newest, newest - (size - silent), -1):
-            total += buckets[slot % size] * weight
+        for bucket in range(last, last - (size - silent), -1):
+            total += buckets[bucket % size] * weight
             weight *= keep
         return total
 
@@ -156,5 +160,9 @@ def int_power(base: float, exponent: int) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Six decimals."""
-    return round_half_away(value * 1e6) / 1e6
+    """Six decimals; halves away from zero."""
+    if value < 0:
+        return round_half_away(value * 1e6) / 1e6
+    millionths = value * 1e6
+    whole = math.floor(millionths)
+    return (whole + 1 if millionths - whole >= 0.5 else whole) / 1e6

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 ScalingMetric = Literal["concurrency", "rps"]
 Aggregation = Literal["linear", "weighted-exponential"]
 
@@ -30,8 +32,7 @@ class DeciderSpec:
     reachable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleResult:
+class ScaleResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Outcome of one evaluation; ``valid`` False means "no opinion": nothing may change."""
 
     desired_pods: int

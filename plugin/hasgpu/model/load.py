@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from .keys import RevisionKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatMessage:
-    """One reporter's last second of one revision (knative/serving pkg/autoscaler/metrics/stat.proto)."""
+class StatMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One reporter's last second of one revision (knative/serving pkg/autoscaler/metrics/stat.proto).
+
+    A Struct, since thousands are made a second: a frozen dataclass takes six times as long.
+    """
 
     key: RevisionKey
     pod_name: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from math import isfinite
 
 from google.protobuf.message import DecodeError
 
@@ -29,11 +29,14 @@ def decode_frame(frame: bytes, received_at_s: float = 0.0) -> list[StatMessage]:
         wire = WireStatMessages.FromString(frame)
     except DecodeError as error:
         raise WireError(f"not a WireStatMessages frame of {len(frame)} bytes: {error}") from error
-    return [
-        _message(RevisionKey(each.namespace, each.name), each.stat, received_at_s)
-        for each in wire.messages
-        if each.HasField("stat") and each.namespace and each.name and _finite(each.stat)
-    ]
+    messages = []
+    for each in wire.messages:
+        namespace, name = each.namespace, each.name
+        if namespace and name and each.HasField("stat"):
+            message = _message(RevisionKey(namespace, name), each.stat, received_at_s)
+            if message is not None:
+                messages.append(message)
+    return messages
 
 
 def encode_frame(messages: Iterable[StatMessage]) -> bytes:
@@ -57,29 +60,26 @@ def decode_stat(key: RevisionKey, body: bytes) -> StatMessage:
         stat = Stat.FromString(body)
     except DecodeError as error:
         raise WireError(f"not a Stat of {len(body)} bytes: {error}") from error
-    if not _finite(stat):
+    message = _message(key, stat, 0.0)
+    if message is None:
         raise WireError(f"a Stat of pod {stat.pod_name!r} with a number that is none")
-    return _message(key, stat, 0.0)
+    return message
 
 
-def _message(key: RevisionKey, stat: Stat, received_at_s: float) -> StatMessage:
+def _message(key: RevisionKey, stat: Stat, received_at_s: float) -> StatMessage | None:
+    """None where a number is none: one NaN would poison a whole window. Each field is read once: reading costs."""
+    concurrency, proxied = stat.average_concurrent_requests, stat.average_proxied_concurrent_requests
+    requests, proxied_requests = stat.request_count, stat.proxied_request_count
+    # A sum is finite only where all its parts are.
+    if not isfinite(concurrency + proxied + requests + proxied_requests):
+        return None
     return StatMessage(
         key=key,
         pod_name=stat.pod_name,
-        average_concurrent_requests=stat.average_concurrent_requests,
-        average_proxied_concurrent_requests=stat.average_proxied_concurrent_requests,
-        request_count=stat.request_count,
-        proxied_request_count=stat.proxied_request_count,
+        average_concurrent_requests=concurrency,
+        average_proxied_concurrent_requests=proxied,
+        request_count=requests,
+        proxied_request_count=proxied_requests,
         process_uptime_s=stat.process_uptime,
         timestamp_s=float(stat.timestamp) or received_at_s,
-    )
-
-
-def _finite(stat: Stat) -> bool:
-    """A sum is finite only where all its parts are: one NaN would poison a whole window."""
-    return math.isfinite(
-        stat.average_concurrent_requests
-        + stat.average_proxied_concurrent_requests
-        + stat.request_count
-        + stat.proxied_request_count
     )
