@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from hasgpu.model.keys import RevisionKey
-from hasgpu.stats.scraper import Scrapeable, ScrapeError, Scraper, sample_size
+from hasgpu.stats.scraper import Scrapeable, Scraped, Scraper, sample_size
 from hasgpu.stats.stat_pb2 import Stat
 
 KEY = RevisionKey("ns", "hello-00001")
-PODS = [Scrapeable(f"127.0.0.{n}", 100.0) for n in (2, 3, 4)]
+NOW = 1000.0
+OLD, YOUNG = NOW - 100.0, NOW - 5.0
+PODS = [Scrapeable(f"127.0.0.{n}", OLD) for n in (2, 3, 4)]
 
 
 def stat(concurrency: float) -> bytes:
@@ -29,9 +31,16 @@ class QueueProxies:
         self.extra_head = ""
         self.connections = 0
         self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def hang_up(self) -> None:
+        """Ends all connections at once, as a pod that restarts does."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         ip = writer.get_extra_info("sockname")[0]
         try:
             while await reader.readuntil(b"\r\n\r\n"):
@@ -57,6 +66,13 @@ async def queue_proxies() -> AsyncIterator[tuple[QueueProxies, Scraper]]:
         server.close()
 
 
+async def scrape(scraper: Scraper, pods: Sequence[Scrapeable]) -> Scraped:
+    told: asyncio.Future[Scraped] = asyncio.get_running_loop().create_future()
+    scraper.scrape(KEY, pods, stable_window_s=60, now=NOW, done=told.set_result)
+    async with asyncio.timeout(8):
+        return await told
+
+
 @pytest.mark.parametrize(("pods", "want"), [(0, 0), (1, 1), (3, 3), (5, 4), (10, 7), (100, 14), (1000, 16)])
 def test_the_sample_grows_slower_than_the_revision(pods: int, want: int) -> None:
     assert sample_size(pods) == want
@@ -67,7 +83,7 @@ def test_the_sum_of_few_pods_is_exact_and_connections_are_kept() -> None:
         async with queue_proxies() as (proxies, scraper):
             proxies.bodies = {"127.0.0.2": stat(1), "127.0.0.3": stat(2), "127.0.0.4": stat(4.5)}
             for _ in range(3):
-                got = await scraper.scrape(KEY, PODS, 60)
+                got = (await scrape(scraper, PODS)).stat
                 assert got is not None
                 assert (got.average_concurrent_requests, got.request_count) == (7.5, 30)
             assert proxies.connections == 3
@@ -78,9 +94,9 @@ def test_the_sum_of_few_pods_is_exact_and_connections_are_kept() -> None:
 def test_a_sample_speaks_for_all() -> None:
     async def play() -> None:
         async with queue_proxies() as (proxies, scraper):
-            pods = [Scrapeable(f"127.0.1.{n}", 100.0) for n in range(1, 21)]
+            pods = [Scrapeable(f"127.0.1.{n}", OLD) for n in range(1, 21)]
             proxies.bodies = {pod.ip: stat(2) for pod in pods}
-            got = await scraper.scrape(KEY, pods, 60)
+            got = (await scrape(scraper, pods)).stat
             assert got is not None
             assert got.average_concurrent_requests == 40
             assert proxies.connections == sample_size(20)
@@ -91,9 +107,9 @@ def test_a_sample_speaks_for_all() -> None:
 def test_another_pod_answers_for_a_silent_one_while_there_are_some() -> None:
     async def play() -> None:
         async with queue_proxies() as (proxies, scraper):
-            pods = [Scrapeable(f"127.0.1.{n}", 100.0) for n in range(1, 6)]
+            pods = [Scrapeable(f"127.0.1.{n}", OLD) for n in range(1, 6)]
             proxies.bodies = {pod.ip: stat(1) for pod in pods[1:]}
-            got = await scraper.scrape(KEY, pods, 60)
+            got = (await scrape(scraper, pods)).stat
             assert got is not None
             assert got.average_concurrent_requests == 5
 
@@ -103,10 +119,10 @@ def test_another_pod_answers_for_a_silent_one_while_there_are_some() -> None:
 def test_young_pods_are_asked_only_where_old_ones_do_not_suffice() -> None:
     async def play() -> None:
         async with queue_proxies() as (proxies, scraper):
-            young = [Scrapeable(f"127.0.1.{n}", 5.0) for n in range(1, 5)]
-            old = [Scrapeable(f"127.0.1.{n}", 100.0) for n in range(5, 21)]
+            young = [Scrapeable(f"127.0.1.{n}", YOUNG) for n in range(1, 5)]
+            old = [Scrapeable(f"127.0.1.{n}", OLD) for n in range(5, 21)]
             proxies.bodies = {pod.ip: stat(1) for pod in old}
-            got = await scraper.scrape(KEY, young + old, 60)
+            got = (await scrape(scraper, young + old)).stat
             assert got is not None
             assert proxies.connections == sample_size(20)
 
@@ -131,11 +147,36 @@ def test_nothing_is_recorded_where_too_few_pods_tell_the_truth(lie: dict[str, ob
             proxies.bodies = {"127.0.0.2": stat(1)}
             for name, value in lie.items():
                 setattr(proxies, name, value)
-            with pytest.raises(ScrapeError, match="0 of 1 pods answered"):
-                await scraper.scrape(KEY, PODS[:1], 60)
+            assert "0 of 1 pods answered" in ((await scrape(scraper, PODS[:1])).error or "")
 
     asyncio.run(play())
 
 
 def test_a_revision_without_pods_has_no_data_of_its_own() -> None:
-    assert asyncio.run(Scraper().scrape(KEY, [], 60)) is None
+    assert asyncio.run(scrape(Scraper(), [])) == (None, None)
+
+
+def test_a_pod_that_never_answers_is_given_up_and_asked_again() -> None:
+    async def play() -> None:
+        silent: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.2", 0)
+        scraper = Scraper(server.sockets[0].getsockname()[1], timeout_s=0.3)
+        for expected in (1, 2):
+            assert "0 of 1 pods answered" in ((await scrape(scraper, PODS[:1])).error or "")
+            assert len(silent) == expected
+        scraper.close()
+        server.close()
+
+    asyncio.run(play())
+
+
+def test_a_kept_connection_that_was_closed_is_replaced_within_the_same_scrape() -> None:
+    async def play() -> None:
+        async with queue_proxies() as (proxies, scraper):
+            proxies.bodies = {"127.0.0.2": stat(1)}
+            assert (await scrape(scraper, PODS[:1])).stat
+            proxies.hang_up()
+            assert (await scrape(scraper, PODS[:1])).stat
+            assert proxies.connections == 2
+
+    asyncio.run(play())

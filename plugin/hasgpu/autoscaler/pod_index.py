@@ -5,14 +5,16 @@ Knative's own lister walks all pods of a namespace for each tick; the index make
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hasgpu.cluster.objects import Pod
 from hasgpu.cluster.reflector import EventKind
 from hasgpu.model.annotations import REVISION_LABEL
 from hasgpu.model.keys import RevisionKey
+from hasgpu.stats.scraper import Scrapeable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class PodIndex:
         self._lock = threading.Lock()
         self._pods: dict[RevisionKey, dict[str, Pod]] = {}
         self._counts: dict[RevisionKey, PodCounts] = {}
+        self._scrapeable: dict[RevisionKey, tuple[Scrapeable, ...]] = {}
 
     def on_event(self, kind: EventKind, old: Pod | None, new: Pod | None) -> RevisionKey | None:
         """Follow one event; the revision it is about."""
@@ -47,15 +50,21 @@ class PodIndex:
                 pods[pod.metadata.name] = pod
             if pods:
                 self._counts[key] = count(pods.values())
+                self._scrapeable[key] = tuple(_scrapeable(pods.values()))
             else:
                 del self._pods[key]
                 self._counts.pop(key, None)
+                self._scrapeable.pop(key, None)
         return key
 
     def pods(self, key: RevisionKey) -> tuple[Pod, ...]:
         """The revision's pods, by value."""
         with self._lock:
             return tuple(self._pods.get(key, {}).values())
+
+    def scrapeable(self, key: RevisionKey) -> tuple[Scrapeable, ...]:
+        """The pods whose queue-proxies tell the revision's load."""
+        return self._scrapeable.get(key, ())
 
     def counts(self, key: RevisionKey) -> PodCounts:
         """How many are in which state."""
@@ -69,6 +78,14 @@ def revision_of(pod: Pod) -> RevisionKey | None:
     """The revision whose pod this is."""
     name = pod.metadata.labels.get(REVISION_LABEL)
     return RevisionKey(pod.metadata.namespace, name) if name else None
+
+
+def _scrapeable(pods: Iterable[Pod]) -> Iterator[Scrapeable]:
+    for pod in pods:
+        status = pod.status
+        if status.phase == "Running" and pod.ready and not pod.terminating and status.pod_ip:
+            started_at_s = status.start_time.timestamp() if status.start_time is not None else math.inf
+            yield Scrapeable(status.pod_ip, started_at_s)
 
 
 def count(pods: Iterable[Pod]) -> PodCounts:

@@ -6,36 +6,37 @@ provided: where all scrapes fail there is no data, and then nothing is scaled.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
 
-from .http_get import HttpClient, HttpError
+from .queue_proxies import TIMEOUT_S, QueueProxies
 from .wire import WireError, decode_stat
 
 QUEUE_PROXY_PORT = 9090
 SCRAPER_NAME = "service-scraper"
-_TIMEOUT_S = 3.0
-_MAX_BODY_BYTES = 336
-"""A Stat is at most 6 numbers of 10 bytes, a pod name and some change; a peer that sends more is not a queue-proxy."""
-_CONTENT_TYPE = "application/protobuf"
 
 
-class ScrapeError(Exception):
-    """Too few pods answered to speak for their revision."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scrapeable:
+class Scrapeable(NamedTuple):
     """A ready pod."""
 
     ip: str
-    age_s: float
+    started_at_s: float
+    """Unix seconds."""
+
+
+class Scraped(NamedTuple):
+    """The revision's load, or why it is not known; neither where it has no pod."""
+
+    stat: StatMessage | None = None
+    error: str | None = None
+
+
+OnScraped = Callable[[Scraped], None]
 
 
 def sample_size(pods: int) -> int:
@@ -47,56 +48,85 @@ def sample_size(pods: int) -> int:
 
 
 class Scraper:
-    """Lives on one event loop; connections to queue-proxies are kept."""
+    """Lives on one event loop; connections to queue-proxies are kept while they are asked."""
 
-    def __init__(self, port: int = QUEUE_PROXY_PORT) -> None:
-        self._client = HttpClient(max_body_bytes=_MAX_BODY_BYTES)
-        self._port = port
+    def __init__(self, port: int = QUEUE_PROXY_PORT, timeout_s: float = TIMEOUT_S) -> None:
+        self._proxies = QueueProxies(port, timeout_s)
 
-    async def scrape(self, key: RevisionKey, pods: Sequence[Scrapeable], stable_window_s: float) -> StatMessage | None:
-        """The revision's load, extrapolated from a sample; None where it has no pod; raises ScrapeError."""
-        if not pods:
-            return None
-        wanted = sample_size(len(pods))
-        candidates = _in_order(pods, stable_window_s, wanted)
-        asked = iter(candidates)
-        results = await asyncio.gather(*(self._first_answer(key, asked) for _ in range(wanted)))
-        stats = [stat for stat in results if stat is not None]
-        if len(stats) < wanted:
-            raise ScrapeError(f"{key}: {len(stats)} of {wanted} pods answered, {len(pods)} are ready")
-        return _extrapolated(key, stats, len(pods))
-
-    def keep_only(self, ips: set[str]) -> None:
-        """Drops connections to pods that are gone."""
-        self._client.keep_only({(ip, self._port) for ip in ips})
+    def scrape(
+        self, key: RevisionKey, pods: Sequence[Scrapeable], *, stable_window_s: float, now: float, done: OnScraped
+    ) -> None:
+        """The revision's load, extrapolated from a sample, is told to ``done``."""
+        if pods:
+            _Scrape(self._proxies, key, pods, stable_window_s, now, done).begin()
+        else:
+            done(Scraped())
 
     def close(self) -> None:
         """Drops all connections."""
-        self._client.close()
+        self._proxies.close()
 
-    async def _first_answer(self, key: RevisionKey, candidates: Iterator[Scrapeable]) -> StatMessage | None:
-        for pod in candidates:  # one iterator shared by all workers of a scrape
-            answer = await self._one(key, pod)
-            if answer is not None:
-                return answer
-        return None
 
-    async def _one(self, key: RevisionKey, pod: Scrapeable) -> StatMessage | None:
+class _Scrape:
+    """One revision asked once: as many questions at a time as answers are wanted, other pods for those that fail."""
+
+    __slots__ = ("_candidates", "_done", "_key", "_open", "_pods", "_proxies", "_stats", "_wanted")
+
+    def __init__(
+        self,
+        proxies: QueueProxies,
+        key: RevisionKey,
+        pods: Sequence[Scrapeable],
+        stable_window_s: float,
+        now: float,
+        done: OnScraped,
+    ) -> None:
+        self._proxies, self._key, self._done = proxies, key, done
+        self._pods = len(pods)
+        self._wanted = self._open = sample_size(len(pods))
+        self._candidates = iter(_in_order(pods, now - stable_window_s, self._wanted))
+        self._stats: list[StatMessage] = []
+
+    def begin(self) -> None:
+        for _ in range(self._wanted):
+            self._next()
+
+    def _next(self) -> None:
+        pod = next(self._candidates, None)
+        if pod is None:
+            self._close_one()
+        else:
+            self._proxies.ask(pod.ip, self._answered)
+
+    def _answered(self, body: bytes | None) -> None:
         try:
-            answer = await self._client.get(
-                pod.ip, self._port, "/metrics", headers={"Accept": _CONTENT_TYPE}, timeout_s=_TIMEOUT_S
-            )
-            if not 200 <= answer.status < 300 or answer.headers.get("content-type") != _CONTENT_TYPE:
-                return None
-            return decode_stat(key, answer.body)
-        except (HttpError, WireError):
-            return None
+            if body is None:
+                self._next()
+                return
+            self._stats.append(decode_stat(self._key, body))
+        except WireError:
+            self._next()
+            return
+        self._close_one()
+
+    def _close_one(self) -> None:
+        self._open -= 1
+        if self._open:
+            return
+        answers = len(self._stats)
+        if answers < self._wanted:
+            why = f"{self._key}: {answers} of {self._wanted} pods answered, {self._pods} are ready"
+            self._done(Scraped(error=why))
+        else:
+            self._done(Scraped(stat=_extrapolated(self._key, self._stats, self._pods)))
 
 
-def _in_order(pods: Sequence[Scrapeable], stable_window_s: float, wanted: int) -> list[Scrapeable]:
+def _in_order(pods: Sequence[Scrapeable], young_since_s: float, wanted: int) -> Sequence[Scrapeable]:
     """Old pods first, since a young one does not have its share of the load yet; shuffled where there is a choice."""
-    old = [pod for pod in pods if pod.age_s >= stable_window_s]
-    young = [pod for pod in pods if pod.age_s < stable_window_s]
+    if len(pods) == 1:
+        return pods
+    old = [pod for pod in pods if pod.started_at_s <= young_since_s]
+    young = [pod for pod in pods if pod.started_at_s > young_since_s]
     random.shuffle(young if len(old) < wanted else old)
     return old + young
 
