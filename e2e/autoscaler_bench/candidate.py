@@ -12,7 +12,7 @@ from typing import Literal
 
 from e2e.testbed.paths import BIN
 
-from .plane import FOLDER, ROOT, SYSTEM, Plane, own_address
+from .plane import FOLDER, METRICS, ROOT, SYSTEM, Plane, own_address
 
 Name = Literal["ours", "upstream"]
 COMMANDS: dict[Name, tuple[str, ...]] = {
@@ -20,7 +20,6 @@ COMMANDS: dict[Name, tuple[str, ...]] = {
     "upstream": (str(BIN / "kn-autoscaler"),),
 }
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_METRICS = ("127.0.0.1", "9099")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +47,8 @@ class Candidate:
             "POD_IP": own_address(),
             "CONFIG_LOGGING_NAME": "config-logging",
             "CONFIG_OBSERVABILITY_NAME": "config-observability",
-            "METRICS_PROMETHEUS_HOST": _METRICS[0],
-            "METRICS_PROMETHEUS_PORT": _METRICS[1],
+            "METRICS_PROMETHEUS_HOST": METRICS.partition(":")[0],
+            "METRICS_PROMETHEUS_PORT": METRICS.partition(":")[2],
             "CLUSTER_DOMAIN": "cluster.local",
             # Not the checkout's import path alone: as in the image, without the tests' packages.
             "PYTHONPATH": str(ROOT / "plugin"),
@@ -81,7 +80,7 @@ class Candidate:
     def decided(self) -> int:
         """Revisions that it has decided for since it started, by its own /metrics."""
         try:
-            with urllib.request.urlopen(f"http://{':'.join(_METRICS)}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{METRICS}/metrics", timeout=10) as answer:
                 lines = answer.read().decode().splitlines()
         except OSError:
             return 0

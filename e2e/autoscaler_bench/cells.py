@@ -48,19 +48,24 @@ class Row:
 
 
 def measure(plane: Plane, revisions: Revisions, name: Name, plan: Plan, *, cold: bool) -> Row:
-    """Starts the autoscaler twice: once until everything is written, then again to measure."""
+    """Starts the autoscaler until everything is written, again until all is decided, and again to measure."""
     sks, watched = SksController(plane.session), Watched(plane.session)
     push_to = f"{own_address()}:8080" if revisions.pushed else ""
     load = Fakes(revisions.count, revisions.per_namespace, push_to=push_to)
+    plane.show_metrics(True)
     try:
         cold_s = None
         if cold:
             first = Candidate(name, plane)
             cold_s = watched.until(revisions.count, 1800, lambda: first.alive)
             first.stop()
+        again = Candidate(name, plane)
+        restart_s = _until_decided(again, revisions.count, 300)
+        again.stop()
+        # Metrics tell when all is decided; what they cost is no part of the steady state.
+        plane.show_metrics(False)
         candidate = Candidate(name, plane)
         try:
-            restart_s = _until_decided(candidate, revisions.count, 300)
             return _steady(candidate, revisions, load, watched, plan, cold_s, restart_s)
         finally:
             candidate.stop()

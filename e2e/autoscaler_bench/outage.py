@@ -1,0 +1,122 @@
+"""How long each autoscaler takes to act again after what it needs was away: the API server, or itself.
+
+`python -m e2e.autoscaler_bench.outage`. While something is away no Deployment may be scaled but for its load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from . import fakes
+from .candidate import Candidate, Name
+from .cells import SURGE
+from .fakes import Fakes
+from .plane import ROOT, Plane, own_address
+from .revisions import Revisions, SksController, Watched
+
+RESULTS = ROOT / "docs/results/autoscaler-outage.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """One thing that was away."""
+
+    autoscaler: Name
+    away: str
+    revisions: int
+    recovered_s: float
+    """Until a revision that surged while it was away was scaled, since it was back."""
+    scaled_without_reason: int
+
+
+class Scene:
+    """An autoscaler at work on a steady load."""
+
+    def __init__(self, name: Name, count: int) -> None:
+        self.name, self.plane = name, Plane()
+        self.revisions = Revisions(self.plane, count, 20, pushed=True)
+        self.sks, self.watched = SksController(self.plane.session), Watched(self.plane.session)
+        self.load = Fakes(count, 20, push_to=f"{own_address()}:8080")
+        self.candidate = Candidate(name, self.plane)
+        self.watched.until(count, 600, lambda: self.candidate.alive)
+        time.sleep(10)
+        self._surging = 0
+
+    def close(self) -> None:
+        """Ends everything."""
+        self.candidate.stop()
+        self.load.stop()
+        self.watched.stop()
+        self.sks.stop()
+        self.plane.stop()
+
+    def surge(self) -> int:
+        """The next revision's load grows tenfold."""
+        index, self._surging = self._surging, self._surging + 1
+        self.load.change(index, SURGE)
+        return index
+
+    def recovery(self, away: str, index: int, back_at: float) -> Recovery:
+        """Waits for the surge to be answered; what else was scaled meanwhile had no reason."""
+        seen_at = self.watched.until_scaled(self.revisions.namespace(index), f"r-{index}-deployment", 300)
+        time.sleep(5)
+        others = [name for _, name in self.watched.scaled_at if int(name.split("-")[1]) >= self._surging]
+        return Recovery(
+            autoscaler=self.name,
+            away=away,
+            revisions=self.revisions.count,
+            recovered_s=seen_at - back_at,
+            scaled_without_reason=len(others),
+        )
+
+    def api_server_away(self, for_s: float) -> Recovery:
+        """Frozen: connections stay, nothing is answered."""
+        pid = self.plane.pids()["kube-apiserver"]
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(for_s - 5)
+        index = self.surge()
+        time.sleep(5)
+        os.kill(pid, signal.SIGCONT)
+        return self.recovery(f"API server frozen for {for_s:.0f} s", index, time.time())
+
+    def killed(self) -> Recovery:
+        """SIGKILL; the Lease is not given back, and the next one has the same name, as after a container's restart."""
+        os.kill(self.candidate.pid, signal.SIGKILL)
+        self.candidate.stop()
+        index = self.surge()
+        self.candidate = Candidate(self.name, self.plane)
+        return self.recovery("autoscaler killed", index, time.time())
+
+
+@click.command()
+@click.option("-n", "count", default=200, show_default=True)
+@click.option("--away", "away_s", default=60.0, show_default=True)
+@click.option(
+    "--autoscaler", "names", multiple=True, type=click.Choice(["ours", "upstream"]), default=("upstream", "ours")
+)
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(count: int, away_s: float, names: tuple[Name, ...], out: Path) -> None:
+    """Measure recovery with both autoscalers."""
+    fakes.build()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        scene = Scene(name, count)
+        try:
+            found = [scene.killed(), scene.api_server_away(away_s)]
+        finally:
+            scene.close()
+        for each in found:
+            click.echo(json.dumps(asdict(each)))
+            with out.open("a") as file:
+                file.write(json.dumps(asdict(each)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
