@@ -102,3 +102,25 @@ def test_stopping_sends_waiting_workers_home() -> None:
     queue.stop()
     worker.join(5)
     assert not worker.is_alive()
+
+
+def test_urgent_keys_go_first_and_are_worked_on_once() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    queue.add_urgent("c")
+    queue.add("c")
+    queue.add_urgent("z")
+    assert [queue.take() for _ in range(4)] == ["c", "z", "a", "b"]
+    assert len(queue) == 0
+
+
+def test_what_became_urgent_while_it_was_worked_on_goes_first_afterwards() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b"):
+        queue.add(key)
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.add_urgent("a")
+    queue.done("a")
+    assert [queue.take(), queue.take()] == ["a", "b"]

@@ -90,7 +90,7 @@ class Process:
         self._event_loop = EventLoop()
         self._reports = AgentReports(self._woken.set)
         self._agents = Agents(self._reports.put, partial(agent_tls, identity.tls_folder), clock)
-        self._kpa = KpaClass(ready_pods=self._ready_pods, on_change=self._queue.add, clock=clock)
+        self._kpa = KpaClass(ready_pods=self._ready_pods, on_change=self._queue.add_urgent, clock=clock)
         self._leadership = self._make_leadership()
         self._reporters = self._make_reporters()
         self._gpu = make_gpu_class(self._surroundings())
@@ -228,7 +228,7 @@ class Process:
             reports=self._reports,
             all_connected=self._reporters.complete,
             still_leading=lambda now: self._leadership.holds(ALLOCATOR_LEASE),
-            enqueue=self._queue.add,
+            enqueue=self._queue.add_urgent,
             wake=self._woken.set,
             events=self._events,
             tracing=self._tracing,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TypeVar
 
 from hasgpu.cluster.knative import MetricSpec, PodAutoscaler
@@ -179,6 +180,7 @@ def _duration_s(pa: PodAutoscaler, name: str) -> float | None:
     return _parsed(pa.metadata.annotations, parse_duration_s, *_keys(name))
 
 
+@cache
 def _keys(name: str) -> tuple[str, ...]:
     """The key and its older camel-case form: ``min-scale``, ``minScale``."""
     first, *rest = name.split("-")

@@ -1,7 +1,7 @@
 """Process autoscaler: keys waiting to be reconciled. Knows no key's meaning.
 
 A key waits once however often it was added, is never handed out twice at a time, and comes back after a failure with
-growing delay.
+growing delay. Urgent keys go before all others, so that a thousand status writes do not hold back a scale-up.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ class WorkQueue(Generic[K]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
+        self._urgent: deque[K] = deque()
         self._waiting: deque[K] = deque()
-        self._queued: set[K] = set()
+        # What is to be worked on, and whether urgently; the deques may hold a key that was taken by the other.
+        self._queued: dict[K, bool] = {}
         self._working: set[K] = set()
         self._delayed: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
@@ -37,7 +39,12 @@ class WorkQueue(Generic[K]):
     def add(self, key: K) -> None:
         """Let it be worked on soon."""
         with self._changed:
-            self._add(key)
+            self._add(key, urgent=False)
+
+    def add_urgent(self, key: K) -> None:
+        """Let it be worked on next."""
+        with self._changed:
+            self._add(key, urgent=True)
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Let it be worked on after a while; of several delays of a key the shortest counts."""
@@ -66,11 +73,12 @@ class WorkQueue(Generic[K]):
         with self._changed:
             while not self._stopped:
                 wait_s = self._release_due()
-                if self._waiting:
-                    key = self._waiting.popleft()
-                    self._queued.discard(key)
-                    self._working.add(key)
-                    return key
+                while self._urgent or self._waiting:
+                    key = (self._urgent or self._waiting).popleft()
+                    if key in self._queued and key not in self._working:
+                        del self._queued[key]
+                        self._working.add(key)
+                        return key
                 self._changed.wait(wait_s)
             return None
 
@@ -79,8 +87,7 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._working.discard(key)
             if key in self._queued:
-                self._waiting.append(key)
-                self._changed.notify()
+                self._line_up(key)
 
     def stop(self) -> None:
         """Sends all workers home."""
@@ -91,13 +98,16 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._queued)
 
-    def _add(self, key: K) -> None:
-        if key in self._queued:
+    def _add(self, key: K, *, urgent: bool) -> None:
+        if key in self._queued and (self._queued[key] or not urgent):
             return
-        self._queued.add(key)
+        self._queued[key] = urgent
         if key not in self._working:
-            self._waiting.append(key)
-            self._changed.notify()
+            self._line_up(key)
+
+    def _line_up(self, key: K) -> None:
+        (self._urgent if self._queued[key] else self._waiting).append(key)
+        self._changed.notify()
 
     def _release_due(self) -> float | None:
         """Queue what is due; seconds until the next is."""
@@ -106,5 +116,5 @@ class WorkQueue(Generic[K]):
             due, _, key = heapq.heappop(self._delayed)
             if self._due.get(key) == due:
                 del self._due[key]
-                self._add(key)
+                self._add(key, urgent=False)
         return self._delayed[0][0] - now if self._delayed else None
