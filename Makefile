@@ -139,6 +139,26 @@ conformance-branches: setup ## that those random lives take every branch of ours
 conformance-mutants: setup ## that Knative's stored answers tell mistakes planted in our code; needs no Go
 	$(PYTHON) -m e2e.conformance.mutants
 
+.PHONY: knative-e2e
+knative-e2e: setup ## Knative's own end-to-end tests on the bed (AUTOSCALER=ours|upstream ROUNDS=1), then both side by side
+	$(PYTHON) -m e2e.knative run --autoscaler $(or $(AUTOSCALER),ours) --rounds $(or $(ROUNDS),1) || true
+	$(PYTHON) -m e2e.knative table
+
+# A network of its own: both autoscalers want port 8080, and the fake queue-proxies 9090, on every address.
+ISOLATED := unshare --net sh -c 'ip link set lo up && ip address add 192.0.2.2/24 dev lo && exec "$$@"' -
+
+.PHONY: bench-autoscaler
+bench-autoscaler: setup ## CPU, memory, latency, restart and cold start of both autoscalers (ARGS="-n 5000 --mode push"; needs root)
+	$(ISOLATED) $(PYTHON) -m e2e.autoscaler_bench $(ARGS)
+
+.PHONY: bench-outage
+bench-outage: setup ## how soon both autoscalers act again after an outage of the API server or of themselves (needs root)
+	$(ISOLATED) $(PYTHON) -m e2e.autoscaler_bench.outage $(ARGS)
+
+.PHONY: faults
+faults: setup ## what breaks around a replica, one test each: nothing scales for it
+	$(VENV)/bin/pytest -v tests/autoscaler/test_faults.py tests/stats/test_scraper.py tests/stats/test_server.py tests/cluster/test_reflector.py
+
 .PHONY: conformance-record
 conformance-record: setup ## store Knative's answers anew, after its version was changed
 	$(PYTHON) -m e2e.conformance.record tests

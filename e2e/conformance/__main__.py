@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -11,6 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 from hasgpu.decision import delay_window, kpa, load_windows, windows
+
+from e2e.testbed.toolchain import find_go
 
 from .answers import STORED_ANSWERS, STORED_STEPS, stored_seed, write_answers
 from .branches import Branches
@@ -26,7 +27,7 @@ def build_oracle() -> Path:
     """Compiles the oracle from Knative's modules; quick where Go's cache is warm."""
     binary = ROOT / ".testbed/bin/oracle"
     binary.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["go", "build", "-trimpath", "-o", binary, "."], cwd=Path(__file__).parent / "oracle", check=True)
+    find_go().call(Path(__file__).parent / "oracle", "build", "-trimpath", "-o", str(binary), ".")
     return binary
 
 
