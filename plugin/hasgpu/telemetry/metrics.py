@@ -38,6 +38,7 @@ class Metrics:
         self, service: str, readers: Sequence[MetricReader] = (), registry: CollectorRegistry | None = None
     ) -> None:
         self._registry = registry or CollectorRegistry()
+        self._read = bool(readers)
         self._provider = MeterProvider(
             metric_readers=readers, resource=Resource.create({"service.name": service}), shutdown_on_exit=False
         )
@@ -96,8 +97,9 @@ class Metrics:
         self._counters[name].add(amount, dict(attributes or {}))
 
     def record(self, name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
-        """A value of a histogram."""
-        self._histograms[name].record(value, dict(attributes or {}))
+        """A value of a histogram. Where nobody reads them it is not worth the library's work: it comes per scrape."""
+        if self._read:
+            self._histograms[name].record(value, dict(attributes or {}))
 
     def render(self) -> bytes:
         """The Prometheus page; empty unless the protocol is prometheus."""
