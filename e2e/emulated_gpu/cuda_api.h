@@ -93,6 +93,13 @@ typedef struct {
 } CUDA_KERNEL_NODE_PARAMS;
 
 typedef struct {
+    char poolProps[88];
+    const void *accessDescs;
+    size_t accessDescCount, bytesize;
+    CUdeviceptr dptr;
+} CUDA_MEM_ALLOC_NODE_PARAMS;
+
+typedef struct {
     size_t Width, Height;
     unsigned int Format, NumChannels;
 } CUDA_ARRAY_DESCRIPTOR;

@@ -57,6 +57,8 @@ struct allocation {
     CUdeviceptr address;
     uint64_t bytes;
     bool is_view; /* mapped physical memory, which is charged and given back by its own handle */
+    bool of_graph; /* backed while a graph that allocates it has run */
+    CUmemoryPool pool;
 };
 
 struct context {
@@ -77,6 +79,7 @@ struct device {
     uint64_t pending[QUEUE_DEPTH]; /* seqs of the latest launches, by count */
     uint64_t launched;
     uint32_t stop; /* wakes this process's waiters for good */
+    uint64_t graph_used, graph_reserved; /* memory of graphs' allocation nodes */
 };
 
 /* driver.c */
@@ -104,6 +107,13 @@ void free_all(CUcontext context);
 CUresult memory_charge(CUcontext context, uint64_t bytes);
 void memory_refund(CUcontext context, uint64_t bytes);
 bool is_device_memory(CUcontext context, CUdeviceptr address, size_t bytes);
+CUresult address_new(CUcontext context, size_t bytes, struct allocation like, CUdeviceptr *address);
+CUresult address_free(CUdeviceptr address);
+
+/* pool.c */
+void pool_give(CUmemoryPool pool, uint64_t bytes);
+void pools_release(struct device *device);
+uint64_t pools_end(CUcontext context);
 
 /* stream.c */
 CUresult stream_of(CUstream handle, bool per_thread, CUstream *stream);
@@ -126,6 +136,8 @@ uint32_t batch_of(void **parameters);
 /* graph.c */
 CUgraph graph_new(void);
 void graph_add(CUgraph graph, CUfunction f, uint32_t batch);
+CUresult graph_add_alloc(CUgraph graph, CUcontext context, uint64_t bytes, CUdeviceptr *address);
+CUresult graph_add_free(CUgraph graph, CUdeviceptr address);
 
 /* resolve.c */
 extern const struct resolution { const char *name; int version; int per_thread; void *function; } resolutions[];

@@ -9,6 +9,9 @@ struct node {
     struct node *next;
     CUfunction function;
     uint32_t batch;
+    CUcontext context;    /* of an allocation node */
+    uint64_t alloc_bytes; /* what it takes; */
+    CUdeviceptr address;  /* of a free node alone: what it gives back */
 };
 
 struct graph {
@@ -40,6 +43,41 @@ static CUgraphNode append(CUgraph graph, CUfunction f, uint32_t batch) {
 
 void graph_add(CUgraph graph, CUfunction f, uint32_t batch) {
     append(graph, f, batch);
+}
+
+/* The address is fixed when the node is made; memory is there once the graph has run. */
+CUresult graph_add_alloc(CUgraph graph, CUcontext context, uint64_t bytes, CUdeviceptr *address) {
+    CUresult rc = bytes ? address_new(context, bytes, (struct allocation){.of_graph = true}, address) : CUDA_ERROR_INVALID_VALUE;
+    CUgraphNode n = rc == CUDA_SUCCESS ? append(graph, NULL, 0) : NULL;
+    if (!n) return rc == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : rc;
+    n->context = context;
+    n->alloc_bytes = bytes;
+    n->address = *address;
+    return CUDA_SUCCESS;
+}
+
+CUresult graph_add_free(CUgraph graph, CUdeviceptr address) {
+    CUgraphNode n = append(graph, NULL, 0);
+    if (n) n->address = address;
+    return n ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+API CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *dependencies, size_t n,
+                                    CUDA_MEM_ALLOC_NODE_PARAMS *parameters) {
+    CUcontext c;
+    CUresult rc = current(&c);
+    (void)dependencies, (void)n;
+    if (rc == CUDA_SUCCESS) rc = graph_add_alloc(graph, c, parameters->bytesize, &parameters->dptr);
+    if (rc == CUDA_SUCCESS) for (*node = graph->first; (*node)->next;) *node = (*node)->next;
+    return rc;
+}
+
+API CUresult cuGraphAddMemFreeNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *dependencies, size_t n,
+                                   CUdeviceptr address) {
+    (void)dependencies, (void)n;
+    CUresult rc = graph_add_free(graph, address);
+    if (rc == CUDA_SUCCESS) for (*node = graph->first; (*node)->next;) *node = (*node)->next;
+    return rc;
 }
 
 API CUresult cuGraphCreate(CUgraph *graph, unsigned int flags) {
@@ -161,9 +199,55 @@ API CUresult cuGraphUpload_ptsz(CUgraphExec exec, CUstream stream) {
     return cuGraphUpload(exec, stream);
 }
 
+static uint64_t bytes_of(const struct graph_exec *exec, CUdeviceptr address) {
+    for (size_t i = 0; i < exec->count; i++)
+        if (exec->nodes[i].alloc_bytes && exec->nodes[i].address == address) return exec->nodes[i].alloc_bytes;
+    return 0;
+}
+
+/* All that the graph allocates has its memory for the whole launch; what it frees may serve the next one. */
+static CUresult back_memory(struct graph_exec *exec) {
+    uint64_t taken = 0, given = 0;
+    struct device *d = NULL;
+    CUcontext c = NULL;
+    for (size_t i = 0; i < exec->count; i++) {
+        const struct node *n = &exec->nodes[i];
+        if (n->alloc_bytes) c = n->context;
+        taken += n->alloc_bytes;
+        if (!n->function && !n->alloc_bytes && n->address) given += bytes_of(exec, n->address);
+    }
+    if (!taken) return CUDA_SUCCESS;
+    d = c->device;
+    uint64_t needed = d->graph_used + taken, more = needed > d->graph_reserved ? needed - d->graph_reserved : 0;
+    CUresult rc = more ? memory_charge(c, more) : CUDA_SUCCESS;
+    if (rc != CUDA_SUCCESS) return rc;
+    d->graph_reserved += more;
+    d->graph_used += taken - given;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuDeviceGetGraphMemAttribute(CUdevice device, int attribute, void *value) {
+    struct device *d;
+    CUresult rc = device_of(device, &d);
+    if (rc == CUDA_SUCCESS) *(cuuint64_t *)value = attribute < 2 ? d->graph_used : d->graph_reserved;
+    return rc;
+}
+
+API CUresult cuDeviceGraphMemTrim(CUdevice device) {
+    struct device *d;
+    CUcontext c;
+    CUresult rc = device_of(device, &d);
+    if (rc == CUDA_SUCCESS) rc = current(&c);
+    if (rc != CUDA_SUCCESS) return rc;
+    memory_refund(c, d->graph_reserved - d->graph_used);
+    d->graph_reserved = d->graph_used;
+    return CUDA_SUCCESS;
+}
+
 static CUresult launch(CUgraphExec exec, CUstream handle, bool ptsz) {
     CUstream s;
     CUresult rc = stream_of(handle, ptsz, &s);
+    if (rc == CUDA_SUCCESS && !s->capture) rc = back_memory(exec);
     for (size_t i = 0; i < exec->count && rc == CUDA_SUCCESS; i++) {
         const struct node *n = &exec->nodes[i];
         if (!n->function) continue;

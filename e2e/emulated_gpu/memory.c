@@ -24,6 +24,26 @@ void memory_refund(CUcontext c, uint64_t bytes) {
     gpu_unlock(&c->device->gpu);
 }
 
+/* Addresses that are charged for already: by the caller, or from a pool. */
+CUresult address_new(CUcontext c, size_t bytes, struct allocation like, CUdeviceptr *address) {
+    size_t mapped = (bytes + PAGE - 1) / PAGE * PAGE;
+    void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct allocation *a = p == MAP_FAILED ? NULL : malloc(sizeof *a);
+    if (!a) {
+        if (p != MAP_FAILED) munmap(p, mapped);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    pthread_mutex_lock(&driver_mutex);
+    *a = like;
+    a->next = c->allocations;
+    a->address = (CUdeviceptr)(uintptr_t)p;
+    a->bytes = bytes;
+    c->allocations = a;
+    pthread_mutex_unlock(&driver_mutex);
+    *address = a->address;
+    return CUDA_SUCCESS;
+}
+
 static CUresult allocate(CUdeviceptr *address, size_t bytes) {
     CUcontext c;
     CUresult rc = current(&c);
@@ -32,38 +52,30 @@ static CUresult allocate(CUdeviceptr *address, size_t bytes) {
     if (!address || !bytes) return CUDA_ERROR_INVALID_VALUE;
     rc = memory_charge(c, bytes);
     if (rc != CUDA_SUCCESS) return rc;
-    size_t mapped = (bytes + PAGE - 1) / PAGE * PAGE;
-    void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    struct allocation *a = p == MAP_FAILED ? NULL : malloc(sizeof *a);
-    if (!a) {
-        if (p != MAP_FAILED) munmap(p, mapped);
-        memory_refund(c, bytes);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    pthread_mutex_lock(&driver_mutex);
-    *a = (struct allocation){.next = c->allocations, .address = (CUdeviceptr)(uintptr_t)p, .bytes = bytes};
-    c->allocations = a;
-    pthread_mutex_unlock(&driver_mutex);
-    *address = a->address;
-    return CUDA_SUCCESS;
+    rc = address_new(c, bytes, (struct allocation){0}, address);
+    if (rc != CUDA_SUCCESS) memory_refund(c, bytes);
+    return rc;
 }
 
 static void unmap(const struct allocation *a) {
     munmap((void *)(uintptr_t)a->address, (a->bytes + PAGE - 1) / PAGE * PAGE);
 }
 
-static CUresult release(CUdeviceptr address) {
+CUresult address_free(CUdeviceptr address) {
     CUcontext c;
     CUresult rc = current(&c);
     if (rc != CUDA_SUCCESS || !address) return rc;
     pthread_mutex_lock(&driver_mutex);
     struct allocation **at = &c->allocations, *a;
     while (*at && ((*at)->is_view || (*at)->address != address)) at = &(*at)->next;
-    if ((a = *at)) *at = a->next;
+    if ((a = *at) && a->of_graph) c->device->graph_used -= a->bytes; /* the address stays the graph's */
+    else if (a) *at = a->next;
+    if (a && a->pool) pool_give(a->pool, a->bytes);
     pthread_mutex_unlock(&driver_mutex);
     if (!a) return CUDA_ERROR_INVALID_VALUE;
+    if (a->of_graph) return CUDA_SUCCESS;
     unmap(a);
-    memory_refund(c, a->bytes);
+    if (!a->pool) memory_refund(c, a->bytes);
     free(a);
     return CUDA_SUCCESS;
 }
@@ -74,12 +86,12 @@ void free_all(CUcontext c) {
         struct allocation *a = c->allocations;
         c->allocations = a->next;
         if (!a->is_view) {
-            bytes += a->bytes;
+            bytes += a->pool || a->of_graph ? 0 : a->bytes;
             unmap(a);
         }
         free(a);
     }
-    memory_refund(c, bytes);
+    memory_refund(c, bytes + pools_end(c));
 }
 
 /* Whether bytes from an address on are one allocation's: anything else would be a fault of the whole process here. */
@@ -111,7 +123,7 @@ API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t widt
 }
 
 API CUresult cuMemFree_v2(CUdeviceptr address) {
-    return release(address);
+    return address_free(address);
 }
 
 API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
@@ -158,92 +170,6 @@ API CUresult cuMemFreeHost(void *p) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream stream) {
-    (void)stream;
-    return allocate(address, bytes);
-}
-
-API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
-    (void)stream;
-    return release(address);
-}
-
-API CUresult cuMemAllocAsync_ptsz(CUdeviceptr *address, size_t bytes, CUstream stream) {
-    return cuMemAllocAsync(address, bytes, stream);
-}
-
-API CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream) {
-    return cuMemFreeAsync(address, stream);
-}
-
-/* Pools: every pool hands out the device's memory at once and keeps none back. */
-struct pool { CUdevice device; };
-static struct pool default_pools[MAX_GPUS];
-
-API CUresult cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    (void)stream;
-    return pool ? allocate(address, bytes) : CUDA_ERROR_INVALID_VALUE;
-}
-
-API CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *address, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    return cuMemAllocFromPoolAsync(address, bytes, pool, stream);
-}
-
-API CUresult cuMemPoolCreate(CUmemoryPool *pool, const void *properties) {
-    (void)properties;
-    *pool = calloc(1, sizeof **pool);
-    return *pool ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
-    if (pool < default_pools || pool >= default_pools + MAX_GPUS) free(pool);
-    return CUDA_SUCCESS;
-}
-
-API CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
-    (void)pool, (void)keep;
-    return CUDA_SUCCESS;
-}
-
-static uint64_t used_by_this_process(CUcontext c) {
-    uint64_t bytes = 0;
-    pthread_mutex_lock(&driver_mutex);
-    for (struct allocation *a = c->allocations; a; a = a->next) bytes += a->is_view ? 0 : a->bytes;
-    pthread_mutex_unlock(&driver_mutex);
-    return bytes;
-}
-
-API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void *value) {
-    CUcontext c;
-    CUresult rc = current(&c);
-    if (rc != CUDA_SUCCESS) return rc;
-    (void)pool;
-    if (attribute <= 3) *(int *)value = 1; /* reuse policies */
-    else *(cuuint64_t *)value = attribute == 4 ? 0 : used_by_this_process(c);
-    return CUDA_SUCCESS;
-}
-
-API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *value) {
-    (void)pool, (void)attribute, (void)value;
-    return CUDA_SUCCESS;
-}
-
-API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device) {
-    struct device *d;
-    CUresult rc = device_of(device, &d);
-    if (rc == CUDA_SUCCESS) *pool = &default_pools[device];
-    return rc;
-}
-
-API CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) {
-    return cuDeviceGetDefaultMemPool(pool, device);
-}
-
-API CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
-    (void)device, (void)pool;
-    return CUDA_SUCCESS;
-}
-
 /* Arrays: their memory is counted; nothing can be read from them. */
 static const unsigned int format_bytes[] = {[0x01] = 1, [0x02] = 2, [0x03] = 4, [0x08] = 1,
                                             [0x09] = 2, [0x0a] = 4, [0x10] = 2, [0x20] = 4};
@@ -271,9 +197,9 @@ API CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_
 }
 
 API CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {
-    return release((CUdeviceptr)(uintptr_t)array);
+    return address_free((CUdeviceptr)(uintptr_t)array);
 }
 
 API CUresult cuArrayDestroy(CUarray array) {
-    return release((CUdeviceptr)(uintptr_t)array);
+    return address_free((CUdeviceptr)(uintptr_t)array);
 }

@@ -157,6 +157,10 @@
     X(cuGraphAddKernelNode, 10000, 0, cuGraphAddKernelNode)                                                            \
     X(cuGraphAddKernelNode, 12000, 0, cuGraphAddKernelNode_v2)                                                         \
     X(cuGraphAddEmptyNode, 10000, 0, cuGraphAddEmptyNode)                                                              \
+    X(cuGraphAddMemAllocNode, 11040, 0, cuGraphAddMemAllocNode)                                                        \
+    X(cuGraphAddMemFreeNode, 11040, 0, cuGraphAddMemFreeNode)                                                          \
+    X(cuDeviceGetGraphMemAttribute, 11040, 0, cuDeviceGetGraphMemAttribute)                                            \
+    X(cuDeviceGraphMemTrim, 11040, 0, cuDeviceGraphMemTrim)                                                            \
     X(cuGraphGetNodes, 10000, 0, cuGraphGetNodes)                                                                      \
     X(cuGraphNodeGetType, 10000, 0, cuGraphNodeGetType)                                                                \
     X(cuGraphKernelNodeGetParams, 12000, 0, cuGraphKernelNodeGetParams_v2)                                             \

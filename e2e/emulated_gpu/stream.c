@@ -69,6 +69,7 @@ CUresult wait_mark(struct device *d, const struct mark *mark) {
     struct mark m = *mark;
     if (m.seq) wait_until(&d->gpu, m.seq, &d->stop);
     wait_time(m.until_ns, &d->stop);
+    pools_release(d);
     return healthy(d);
 }
 

@@ -110,11 +110,7 @@ def memory() -> None:
     """What an allocation takes, gives back and refuses."""
     Device()
     address, free, total = ctypes.c_uint64(), ctypes.c_size_t(), ctypes.c_size_t()
-
-    def free_mib() -> int:
-        call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
-        return free.value >> 20
-
+    call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
     before = free_mib()
     taken = call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(1 << 30))
     during = free_mib()
@@ -127,17 +123,62 @@ def memory() -> None:
     say(back=back.value.decode())
 
 
+def free_mib() -> int:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+    return free.value >> 20
+
+
+def pools() -> None:
+    """What stream-ordered allocation takes of the device, before and after a wait, by default and with a threshold."""
+    Device()
+    pool, address, most = new("cuDeviceGetMemPool", 0), ctypes.c_uint64(), ctypes.c_uint64(1 << 40)
+    before, seen = free_mib(), []
+
+    def once() -> None:
+        call("cuMemAllocAsync", ctypes.byref(address), ctypes.c_size_t(100 << 20), None)
+        seen.append(before - free_mib())
+        call("cuMemFreeAsync", address, None)
+        seen.append(before - free_mib())
+        call("cuStreamSynchronize", None)
+        seen.append(before - free_mib())
+
+    once()
+    call("cuMemPoolSetAttribute", pool, 4, ctypes.byref(most))
+    once()
+    reserved, used = ctypes.c_uint64(), ctypes.c_uint64()
+    call("cuMemPoolGetAttribute", pool, 5, ctypes.byref(reserved))
+    call("cuMemPoolGetAttribute", pool, 7, ctypes.byref(used))
+    call("cuMemPoolTrimTo", pool, ctypes.c_size_t(0))
+    say(taken=seen, reserved=reserved.value >> 20, used=used.value, trimmed=before - free_mib())
+
+
+def graph_memory() -> None:
+    """A captured allocation takes memory when its graph runs, keeps it, and gives it back when trimmed."""
+    device = Device()
+    stream, address, made = new("cuStreamCreate", 1), ctypes.c_uint64(), Handle()
+    before = free_mib()
+    call("cuStreamBeginCapture_v2", stream, 2)
+    call("cuMemAllocAsync", ctypes.byref(address), ctypes.c_size_t(64 << 20), stream)
+    device.launch("wide", stream=stream)
+    call("cuMemFreeAsync", address, stream)
+    call("cuStreamEndCapture", stream, ctypes.byref(made))
+    executable = new("cuGraphInstantiateWithFlags", made, ctypes.c_uint64(0))
+    seen = [before - free_mib()]
+    for _ in range(2):
+        call("cuGraphLaunch", executable, stream)
+        seen.append(before - free_mib())
+    reserved = ctypes.c_uint64()
+    call("cuDeviceGetGraphMemAttribute", 0, 2, ctypes.byref(reserved))
+    call("cuDeviceGraphMemTrim", 0)
+    say(taken=seen, reserved=reserved.value >> 20, trimmed=before - free_mib())
+
+
 def growing() -> None:
     """Memory as growing allocators take it: a range of addresses, physical memory mapped into it, and both undone."""
     device = Device()
     size = 4 << 20
     address, handle, back = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.create_string_buffer(8)
-
-    def free_mib() -> int:
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
-        return free.value >> 20
-
     none = ctypes.c_uint64(0)
     codes = [
         call("cuMemAddressReserve", ctypes.byref(address), ctypes.c_size_t(size), none, none, none),

@@ -67,6 +67,17 @@ def test_physical_memory_is_counted_apart_from_addresses(node: Node) -> None:
     assert (facts["back"], facts["during"], facts["refused"]) == ("mapped", 16384 - 128 - 4, 1)
 
 
+def test_a_pool_keeps_memory_until_a_wait_and_beyond_it_up_to_its_threshold(node: Node) -> None:
+    (facts,) = node.run("pools")
+    assert facts["taken"] == [128, 128, 0, 128, 128, 128]  # in chunks of 32 MiB
+    assert (facts["reserved"], facts["used"], facts["trimmed"]) == (128, 0, 0)
+
+
+def test_a_graphs_own_allocations_take_memory_when_it_runs(node: Node) -> None:
+    (facts,) = node.run("graph_memory")
+    assert (facts["taken"], facts["reserved"], facts["trimmed"]) == ([0, 64, 64], 64, 0)
+
+
 def test_a_captured_graph_takes_its_kernels_time_at_launch_only(node: Node) -> None:
     (facts,) = node.run("graph")
     assert facts["launches"] == [0, 900]  # a sync of a capturing stream is forbidden
