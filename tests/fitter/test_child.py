@@ -9,23 +9,35 @@ import msgspec
 import pytest
 from hasgpu.fitter.child import answer
 from hasgpu.fitter.reference_file import packaged_reference
+from hasgpu.model.profile import Cell, Measurement
 from hasgpu.prediction.table import to_surface
 
-from tests.prediction.shapes import PLAN, measured
+from tests.prediction.shapes import PLAN, PRODUCT, measured
 
 
 def test_a_profile_becomes_a_table_and_its_own_error() -> None:
-    order = msgspec.json.encode({"measurement": measured(*PLAN)})
+    order = msgspec.json.encode({"measurements": [measured(*PLAN)]})
     found = msgspec.json.decode(answer(order, packaged_reference()))
-    assert to_surface(found["learned"]).work_s(1, 100) == pytest.approx(0.016, rel=0.05)
+    assert to_surface(found["fits"][PRODUCT]).work_s(1, 100) == pytest.approx(0.016, rel=0.05)
     assert found["error"]["medianPercent"] < found["error"]["p90Percent"]
+
+
+def test_one_served_cell_gives_a_table_for_all_shares() -> None:
+    """What a service without a profile has after its first requests: work of 20 ms at half of the GPU."""
+    cell = Cell(batch=1, sm_percent=50, quota_percent=100, latency_ms=20.0)
+    served = Measurement(gpu_product=PRODUCT, gate="gpu-time", window_ms=40.0, cells=(cell,))
+    found = msgspec.json.decode(answer(msgspec.json.encode({"measurements": [served]}), packaged_reference()))
+    surface = to_surface(found["fits"][PRODUCT])
+    assert surface.work_s(1, 50) == pytest.approx(0.020, rel=0.1)
+    assert surface.work_s(1, 10) > 0.030
+    assert "error" not in found
 
 
 @pytest.mark.parametrize(
     "order",
     [
         pytest.param(b"{", id="no JSON"),
-        pytest.param(b'{"measurement": {"gpu_product": 7}}', id="a field of the wrong type"),
+        pytest.param(b'{"measurements": [{"gpu_product": 7}]}', id="a field of the wrong type"),
     ],
 )
 def test_an_order_that_makes_no_sense_is_answered_with_the_problem(order: bytes) -> None:

@@ -36,9 +36,9 @@ def test_ten_thousand_predictions_take_less_than_a_tenth_of_a_second() -> None:
     TABLE.predict(at)
     took_s = []
     for _ in range(3):
-        started_at = time.perf_counter()
+        started_at = time.process_time()
         TABLE.predict(many)
-        took_s.append(time.perf_counter() - started_at)
+        took_s.append(time.process_time() - started_at)
     assert len(many) >= 9_600
     assert min(took_s) < 0.1
 

@@ -1,7 +1,7 @@
-"""Process fitter: one profile in, one table out: what the allocator's leader runs after a profile changed.
+"""Process fitter: one profile in, one table a GPU product out: what the leader runs after a profile changed.
 
-Reads {"measurement": {...}, "statics": {...}} as JSON, writes {"learned": {...}, "error": {...}} or {"problem": "..."}.
-Says what is wrong instead of failing: the leader keeps the last good table and shows the problem on the object.
+Reads {"measurements": [...], "statics": {...}} as JSON, writes {"fits": {...}, "error": {...}} or {"problem": "..."}.
+Says what is wrong instead of failing: the leader keeps the last good tables and shows the problem on the object.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _LEAST_JUDGED = 3
 
 
 class FitOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the leader asks for."""
+    """What the leader asks for: one measurement a GPU product."""
 
-    measurement: Measurement
+    measurements: tuple[Measurement, ...]
     statics: dict[str, float] | None = None
 
 
@@ -37,10 +37,15 @@ def answer(order: bytes, reference: Reference) -> bytes:
 
 
 def _fitted(order: FitOrder, reference: Reference) -> dict[str, Any]:
-    learned = to_learned(fit_rapp(reference, order.measurement, statics=order.statics))
-    result: dict[str, Any] = {"learned": learned}
-    if len(order.measurement.cells) >= _LEAST_JUDGED:
-        off = np.abs(np.expm1(left_one_out(reference, order.measurement, statics=order.statics)))
-        median, p90 = (round(100.0 * float(np.quantile(off, part)), 2) for part in (0.5, 0.9))
+    result: dict[str, Any] = {"fits": {}}
+    off = []
+    for measurement in order.measurements:
+        table = fit_rapp(reference, measurement, statics=order.statics)
+        result["fits"][measurement.gpu_product] = to_learned(table)
+        if len(measurement.cells) >= _LEAST_JUDGED:
+            off.append(np.abs(np.expm1(left_one_out(reference, measurement, statics=order.statics))))
+    if off:
+        errors = np.concatenate(off)
+        median, p90 = (round(100.0 * float(np.quantile(errors, part)), 2) for part in (0.5, 0.9))
         result["error"] = {"medianPercent": median, "p90Percent": p90}
     return result

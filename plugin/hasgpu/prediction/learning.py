@@ -1,18 +1,22 @@
-"""Learning while serving: how far measured work is from the surface, in level and in shape over SM. Pure arithmetic.
+"""Learning while serving: GPU time of requests as own traffic showed it, what follows for a surface. Pure arithmetic.
 
-Each SM share keeps a mean of log(measured / predicted) whose weight fades with time. What to believe at any share is
-the Gaussian posterior: a common level, and deviations that neighbouring shares have in common. Bounded, so that no
-measurement, however wrong, moves a prediction more than BOUND; and an overloaded pod teaches nothing, since what it
-shows is its queue.
+Each SM share keeps a mean of log work whose weight fades with time. What to believe at any share is the Gaussian
+posterior of log(measured / predicted): a common level, and deviations that neighbouring shares have in common. Bounded,
+so that no measurement, however wrong, moves a prediction more than BOUND; and an overloaded pod teaches nothing, since
+what it shows is its queue.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hasgpu.model.profile import Cell
 
 from .surface import Surface
 
@@ -29,6 +33,7 @@ _SHAPE_LENGTH = 1.5
 _NOISE = 0.3
 """Of one request."""
 _MOST_WEIGHT = 1000.0
+_LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,69 +41,103 @@ class ServedShare:
     """What one SM share has shown."""
 
     sm_percent: int
-    log_ratio: float
+    log_work: float
+    """Logarithm of the GPU seconds of one request."""
     weight: float
+    """Requests, as far as they are not forgotten."""
     at_s: float
 
     def faded(self, now: float) -> ServedShare:
         """Half as heavy after each HALF_LIFE_S."""
         part = 0.5 ** (max(now - self.at_s, 0.0) / HALF_LIFE_S)
-        return ServedShare(
-            sm_percent=self.sm_percent, log_ratio=self.log_ratio, weight=self.weight * part, at_s=max(now, self.at_s)
-        )
+        return replace(self, weight=self.weight * part, at_s=max(now, self.at_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedWork:
-    """What a revision's own traffic says about its surface."""
+    """What a model's own traffic on one GPU product says about its surface."""
 
     shares: tuple[ServedShare, ...] = ()
 
     def observed(
-        self, sm_percent: int, measured_s: float, predicted_s: float, requests: float, now: float, *, overloaded: bool
+        self, sm_percent: int, work_s: float, requests: float, now: float, *, overloaded: bool = False
     ) -> ServedWork:
-        """After so many requests took ``measured_s`` of GPU time each where ``predicted_s`` was expected."""
-        if overloaded or requests <= 0.0 or measured_s <= 0.0 or predicted_s <= 0.0:
+        """After so many requests took ``work_s`` of GPU time each at an SM share."""
+        if overloaded or requests <= 0.0 or work_s <= 0.0:
             return self
-        ratio = min(max(math.log(measured_s / predicted_s), -BOUND), BOUND)
         others = [share for share in self.shares if share.sm_percent != sm_percent]
         own = next((share.faded(now) for share in self.shares if share.sm_percent == sm_percent), None)
         before = own.weight if own else 0.0
-        mean = ((own.log_ratio if own else 0.0) * before + ratio * requests) / (before + requests)
+        mean = ((own.log_work if own else 0.0) * before + math.log(work_s) * requests) / (before + requests)
         learnt = ServedShare(
-            sm_percent=sm_percent, log_ratio=mean, weight=min(before + requests, _MOST_WEIGHT), at_s=now
+            sm_percent=sm_percent, log_work=mean, weight=min(before + requests, _MOST_WEIGHT), at_s=now
         )
         heaviest = sorted([*others, learnt], key=lambda share: share.faded(now).weight, reverse=True)[:MOST_SHARES]
         return ServedWork(shares=tuple(sorted(heaviest, key=lambda share: share.sm_percent)))
 
-    def factor(self, sm_percent: int, now: float) -> float:
-        """What predicted work at an SM share must be multiplied with; 1 where nothing was learnt."""
-        known = [share for share in (each.faded(now) for each in self.shares) if share.weight > 1e-3]
+    def cells(self) -> tuple[Cell, ...]:
+        """As if somebody had measured it: all that is known of a model without a profile, however long ago."""
+        return tuple(
+            Cell(batch=1, sm_percent=share.sm_percent, quota_percent=100, latency_ms=1000.0 * math.exp(share.log_work))
+            for share in self.shares
+        )
+
+    def log_factors(self, surface: Surface, sm_percents: Sequence[float], now: float) -> Floats:
+        """Logarithm of what predicted work must be multiplied with at SM shares; 0 where nothing was learnt."""
+        known = [share for share in (each.faded(now) for each in self.shares) if share.weight > _LEAST_WEIGHT]
         if not known:
-            return 1.0
+            return np.zeros(len(sm_percents))
         at = np.log([share.sm_percent for share in known])
-        ratios = np.array([share.log_ratio for share in known])
+        predicted = np.log([surface.work_s(1, share.sm_percent) for share in known])
+        ratios = np.clip(np.array([share.log_work for share in known]) - predicted, -BOUND, BOUND)
         noise = np.diag([_NOISE**2 / share.weight for share in known])
-        toward = _covariance(np.log([sm_percent]), at)[0]
-        expected = float(toward @ np.linalg.solve(_covariance(at, at) + noise, ratios))
-        return math.exp(min(max(expected, -BOUND), BOUND))
+        toward = _covariance(np.log(np.asarray(sm_percents, dtype=np.float64)), at)
+        result: Floats = np.clip(toward @ np.linalg.solve(_covariance(at, at) + noise, ratios), -BOUND, BOUND)
+        return result
 
 
 def healed(surface: Surface, served: ServedWork, now: float) -> Surface:
-    """The surface as traffic corrects it, at every SM share that it has a value for."""
+    """The surface as traffic corrects it: known there too where it was measured coarsely."""
     if not served.shares:
         return surface
-    lines = tuple(
-        replace(
-            line,
-            log_seconds=tuple(
-                value + math.log(served.factor(max(1, round(math.exp(at))), now))
-                for at, value in zip(line.at, line.log_seconds, strict=True)
-            ),
-        )
-        for line in surface.over_sm
-    )
-    return replace(surface, over_sm=lines)
+    shares = tuple(share.sm_percent for share in served.shares)
+    knots = sorted({*(math.exp(at) for line in surface.over_sm for at in line.at), *(float(sm) for sm in shares)})
+    shift = dict(zip(knots, served.log_factors(surface, knots, now), strict=True))
+    lines = []
+    for line in surface.over_sm:
+        logs = [math.log(line.seconds(knot)) + float(shift[knot]) for knot in knots]
+        lines.append(replace(line, at=tuple(math.log(knot) for knot in knots), log_seconds=tuple(logs)))
+    return replace(surface, over_sm=tuple(lines))
+
+
+def to_plain(served: ServedWork) -> list[dict[str, float]]:
+    """As it is kept in an object's status."""
+    return [
+        {
+            "sm": share.sm_percent,
+            "workMs": float(f"{1000.0 * math.exp(share.log_work):.5g}"),
+            "requests": round(share.weight, 1),
+            "at": round(share.at_s),
+        }
+        for share in served.shares
+    ]
+
+
+def from_plain(rows: object) -> ServedWork:
+    """What was kept; ValueError names what makes no sense."""
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise ValueError(f"served must be a list of shares, was: {rows!r}")
+    return ServedWork(shares=tuple(_share(row) for row in rows[:MOST_SHARES]))
+
+
+def _share(row: Mapping[str, Any]) -> ServedShare:
+    values = [row.get(key) for key in ("sm", "workMs", "requests", "at")]
+    if not all(isinstance(value, int | float) and 0.0 <= value < math.inf for value in values):
+        raise ValueError(f"served has a share that makes no sense: {row!r}")
+    sm, work_ms, weight, at_s = (float(row[key]) for key in ("sm", "workMs", "requests", "at"))
+    if not 1.0 <= sm <= 100.0 or work_ms <= 0.0:
+        raise ValueError(f"served has a share that makes no sense: {row!r}")
+    return ServedShare(sm_percent=int(sm), log_work=math.log(work_ms / 1000.0), weight=weight, at_s=at_s)
 
 
 def _covariance(one: Floats, other: Floats) -> Floats:

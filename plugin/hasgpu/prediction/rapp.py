@@ -16,7 +16,7 @@ from hasgpu.model.profile import Cell, Gate, Measurement
 
 from .cells import GRID_BATCHES, GRID_QUOTAS, GRID_SMS, Points, line_weights, product_of
 from .correction import corrected
-from .field import fit_field
+from .field import Estimate, Field, fit_field
 from .monotone import falling_table
 from .quota_law import mean_latency_s, work_from_latency_s
 from .reference import Reference
@@ -92,12 +92,15 @@ def fit_rapp(
 ) -> RappTable:
     """The table of one model on one GPU product; ``at``: points that shall lie on its lines."""
     points, log_seconds = as_launch_cells(measurement)
-    field = fit_field(reference.given(statics), points, log_seconds)
+    known = reference.given(statics)
     batches = _lines(GRID_BATCHES, points.batch, at.batch if at else (), _MOST_BATCH)
     sms = _lines(GRID_SMS, points.sm, at.sm if at else (), 100)
     quotas = _lines((_LEAST_QUOTA, *GRID_QUOTAS), points.quota, at.quota if at else (), 100)
     shape = (len(batches), len(sms), len(quotas))
-    estimate = corrected(field, product_of(batches, sms, quotas))
+    grid = product_of(batches, sms, quotas)
+    estimate = corrected(fit_field(known, points, log_seconds), grid)
+    if measurement.gate == "gpu-time":
+        estimate = _of_work(fit_field(known.of_work_alone(), points, log_seconds), grid, estimate)
     factor = reference.intervals.factor(len(points))
     return RappTable(
         gate=measurement.gate,
@@ -117,9 +120,23 @@ def left_one_out(
 ) -> Floats:
     """For each cell, the logarithm of what the others predict over what was measured."""
     points, log_seconds = as_launch_cells(measurement)
-    field = fit_field(reference.given(statics), points, log_seconds)
+    known = reference.given(statics)
+    known = known.of_work_alone() if measurement.gate == "gpu-time" else known
+    field = fit_field(known, points, log_seconds)
     result: Floats = field.without_itself().latency - log_seconds
     return result
+
+
+def _of_work(field: Field, grid: Points, launched: Estimate) -> Estimate:
+    """Under the gpu-time gate only work shows: at quota 100 that, below it what the launch gate would make of it."""
+    known = field.estimate(grid)
+    whole = grid.quota == 100
+    return Estimate(
+        work=known.work,
+        launch=launched.launch,
+        latency=np.where(whole, known.work, np.maximum(known.work, launched.launch)),
+        deviation=np.where(whole, known.deviation, launched.deviation),
+    )
 
 
 def _span(values: NDArray[np.int64]) -> tuple[int, int]:

@@ -17,6 +17,9 @@ from .trees import NO_TREES, Trees
 
 Floats = NDArray[np.float64]
 
+_FAR_BELOW = 8.0
+"""In logarithms."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
@@ -91,6 +94,13 @@ class Reference:
             mean=self.mean + self.directions @ (scores * np.sqrt(self.variances)),
             variances=self.variances * kept,
         )
+
+    def of_work_alone(self) -> Reference:
+        """The same where cells show work and nothing else: the host's launch time is put below all of it."""
+        mean, directions = self.mean.copy(), self.directions.copy()
+        mean[WORK_SIZE:] -= _FAR_BELOW
+        directions[WORK_SIZE:] = 0.0
+        return replace(self, mean=mean, directions=directions)
 
     @property
     def loadings(self) -> Floats:
