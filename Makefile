@@ -10,6 +10,8 @@ SOURCES := plugin webhooks tests e2e
 # A cluster of your own: make install KUBECONFIG=...; else the test bed's.
 BED_KUBECONFIG := $(CURDIR)/.testbed/kubeconfig
 export KUBECONFIG ?= $(BED_KUBECONFIG)
+# Where a cluster of your own finds the images; the bed has them imported.
+export REGISTRY ?= hasgpu.local
 ON_BED := $(filter $(BED_KUBECONFIG),$(KUBECONFIG))
 export PATH := $(CURDIR)/.testbed/bin:$(PATH)
 
@@ -92,11 +94,15 @@ testbed-logs: setup ## last lines of each program (NAME=kubelet, NAME=namespace/
 images: setup ## build this project's images and import them into the bed
 	$(PYTHON) -m e2e.testbed images
 
+.PHONY: image-archives
+image-archives: setup ## the images as OCI archives in dist/, to be pushed to a registry or imported into nodes
+	$(PYTHON) -m e2e.testbed images --output dist
+
 ##@ A cluster: the bed, or yours by KUBECONFIG=...
 
 .PHONY: install
-install: setup ## install hasgpu; Knative's own autoscaler is kept for uninstall
-	$(PYTHON) -m hasgpu.cli install $(if $(ON_BED),--yes --restart)
+install: setup ## install hasgpu; Knative's own autoscaler is kept for uninstall (REGISTRY=... of your own, YES=1: unasked)
+	$(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(ON_BED),--yes --restart,$(if $(YES),--yes))
 
 .PHONY: uninstall
 uninstall: setup ## remove it; refuses while GPU services exist (FORCE=1 deletes them first)
@@ -111,7 +117,7 @@ else
 	if kubectl get crd gpus.hasgpu.dev >/dev/null 2>&1; then \
 	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
 	else \
-	  $(PYTHON) -m hasgpu.cli install && trap '$(PYTHON) -m hasgpu.cli uninstall' EXIT; \
+	  $(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(YES),--yes) && trap '$(PYTHON) -m hasgpu.cli uninstall' EXIT; \
 	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
 	fi
 endif

@@ -12,6 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BED_BINARIES = ROOT / ".testbed/bin"
+REGISTRY = os.environ.get("REGISTRY", "hasgpu.local")
+"""Where the cluster finds this project's images; they are imported into the bed under that name."""
 
 
 class CommandFailed(RuntimeError):

@@ -99,10 +99,10 @@ def main(fast: bool, output: Path, keep: bool) -> None:
     stage.functions_up()
     try:
         result = perform(15 if fast else 50, output)
+        show(result, output)
     finally:
         if not keep:
             stage.cleared()
-    show(result, output)
     failed = [name for name, kept in result["checks"].items() if not kept]
     for name in failed:
         console.print(f"[red]not seen: {name}")

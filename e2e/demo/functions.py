@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from e2e.commands import kn, kubectl_json
+from e2e.commands import REGISTRY, kn, kubectl_json
 from e2e.load.replay import Target
 
-IMAGE = "hasgpu.local/inference:1"
+IMAGE = f"{REGISTRY}/inference:1"
+TIMEOUT_S = 15
+"""Of a request, and so of a pod that leaves: it keeps its slice that long at most, while Knative's default is 300 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Function:
         words = [f"--annotation-revision=hasgpu.dev/{text}" for text in self.annotations]
         kn(
             *("service", "create", self.name, "--namespace", namespace, "--image", IMAGE, "--port", "8080"),
-            *("--env", f"MODEL={self.model}", "--wait-timeout", "120"),
+            *("--env", f"MODEL={self.model}", "--timeout", str(TIMEOUT_S), "--wait-timeout", "120"),
             f"--annotation-revision=hasgpu.dev/slo-latency={self.slo_ms}ms",
             f"--annotation-revision=hasgpu.dev/profile={self.name}",
             *words,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from e2e.commands import CommandFailed, apply, kubectl, kubectl_json, remove_services, wait_if_leaving
+from e2e.commands import REGISTRY, CommandFailed, apply, kubectl, kubectl_json, remove_services, wait_if_leaving
 
 from .functions import FUNCTIONS
 
@@ -23,7 +23,7 @@ OBSERVABILITY = {
 
 def receivers_up() -> None:
     """The OTLP receiver and the CloudEvents sink run, and the autoscaler and webhook report to them."""
-    kubectl("apply", "-f", str(HERE.parent / "receivers/receivers.yaml"))
+    apply((HERE.parent / "receivers/receivers.yaml").read_text().replace("hasgpu.local/", f"{REGISTRY}/"))
     kubectl("--namespace", RECEIVERS, "rollout", "status", "deployment/receivers", "--timeout=60s")
     patch = json.dumps({"data": OBSERVABILITY})
     kubectl("--namespace", KNATIVE, "patch", "configmap", "config-observability", "--type=merge", "-p", patch)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from e2e.testbed import bed, constraints, gpus, selftest
 from e2e.testbed.kubectl import kubectl
@@ -27,6 +28,7 @@ def main() -> int:
     logs.add_argument("name", nargs="?", help="a program (kubelet) or NAMESPACE/POD")
     images = verbs.add_parser("images", help="build this project's images and import what changed")
     images.add_argument("only", nargs="*", help="image names; all when none is given")
+    images.add_argument("--output", type=Path, help="a folder for one OCI archive each, instead of the import")
     verbs.add_parser("pin", help="renew the pinned wheels of the images from this environment")
     verbs.add_parser("selftest", help="up, first answer, up again, kill -9 midway, down, nothing left")
     arguments = parser.parse_args()
@@ -87,7 +89,10 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> int:
-    return _report(bed.load_product_images(tuple(arguments.only)))
+    only = tuple(arguments.only)
+    if arguments.output:
+        return _report(bed.export_product_images(arguments.output, only))
+    return _report(bed.load_product_images(only))
 
 
 def _report(refused: dict[str, str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from e2e.testbed import containerd, controlplane, debian, gpus, host, knative, node, pki, process, toolchain, workshop
 from e2e.testbed.addresses import DNS_IP, INGRESS_URL, NODE_IP, NODE_NAME
-from e2e.testbed.image import Image
+from e2e.testbed.image import Image, archive
 from e2e.testbed.kubectl import apply, kubectl, wait
 from e2e.testbed.paths import (
     AGENT_STATE,
@@ -210,6 +210,19 @@ def load_product_images(only: tuple[str, ...] = ()) -> dict[str, str]:
     clock.say(f"{len(images)} images made")
     loaded = containerd.load(images)
     clock.say(f"imported: {', '.join(loaded) or 'nothing new'}")
+    return refused
+
+
+def export_product_images(folder: Path, only: tuple[str, ...] = ()) -> dict[str, str]:
+    """One OCI archive for each of this project's images, for other clusters; what could not be made, and why."""
+    clock = Clock()
+    images, refused = make_images(PRODUCT, only)
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        path = folder / f"{image.name.rpartition('/')[2].partition(':')[0]}.tar"
+        with path.open("wb") as out:
+            archive([image], out)
+        clock.say(f"written: {path}")
     return refused
 
 

@@ -155,8 +155,7 @@ def archive(images: Sequence[Image], out: IO[bytes], without: Iterable[str] = ()
     with tarfile.open(fileobj=out, mode="w|") as tar:
         _add_bytes(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         manifests = [
-            _descriptor(image.manifest, "manifest.v1+json") | {"annotations": {"io.containerd.image.name": image.name}}
-            for image in images
+            _descriptor(image.manifest, "manifest.v1+json") | {"annotations": _names(image.name)} for image in images
         ]
         _add_bytes(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())
         for image in images:
@@ -164,6 +163,11 @@ def archive(images: Sequence[Image], out: IO[bytes], without: Iterable[str] = ()
                 if blob.digest not in skipped:
                     skipped.add(blob.digest)
                     _add_file(tar, blob.path, f"blobs/{blob.digest.replace(':', '/')}", 0o644)
+
+
+def _names(name: str) -> dict[str, str]:
+    """By which containerd, and skopeo and others, find an image in an archive."""
+    return {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
 
 
 def _descriptor(blob: Blob, kind: str) -> dict[str, object]:

@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def install(cluster: Cluster, timeout_s: float = 10.0) -> None:
-    Install.prepare(cluster.api.session(), Progress(), MANIFESTS, timeout_s).run()
+    Install(cluster.api.session(), Progress(), Release.load(MANIFESTS), timeout_s).run()
 
 
 def uninstall(cluster: Cluster, *, force: bool = False) -> None:
@@ -67,7 +67,7 @@ def test_installing_again_changes_nothing_and_keeps_what_was_kept(cluster: Clust
 
 
 def test_a_restart_stamps_every_workload_and_a_later_install_leaves_the_stamps(cluster: Cluster) -> None:
-    Install.prepare(cluster.api.session(), Progress(), MANIFESTS, 10.0, restart=True).run()
+    Install(cluster.api.session(), Progress(), Release.load(MANIFESTS), 10.0, restart=True).run()
     paths = [
         object_path(each) for each in Release.load(MANIFESTS).documents if each["kind"] in ("Deployment", "DaemonSet")
     ]
@@ -198,6 +198,20 @@ def test_manifest_prints_what_install_applies() -> None:
     done = CliRunner().invoke(cli, ["manifest"])
     assert done.exit_code == 0
     assert list(yaml.safe_load_all(done.output)) == list(Release.load(MANIFESTS).documents)
+
+
+def test_all_images_come_from_the_registry_that_is_named() -> None:
+    text = Release.load(MANIFESTS, "registry.example.com/team/").to_yaml()
+    assert "hasgpu.local" not in text
+    for name in ("node", "autoscaler", "webhook", "sidecar"):
+        assert f"registry.example.com/team/hasgpu-{name}:1" in text
+
+
+def test_nothing_is_installed_where_nobody_says_yes(cluster: Cluster) -> None:
+    done = CliRunner().invoke(cli, ["install"], input="")
+    assert done.exit_code == 1
+    assert "Replace the autoscaler" in done.output
+    assert not [method for method, _, _ in cluster.api.requests if method != "GET"]
 
 
 def test_no_cluster_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

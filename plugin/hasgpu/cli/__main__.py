@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -15,6 +14,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _CONTEXT = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
 _TIMEOUT = click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait at most.")
 _MANIFESTS = click.option("--manifests", type=_FOLDER, help="Folder of the release's manifests, instead of ours.")
+_REGISTRY = click.option(
+    "--registry", default="hasgpu.local", show_default=True, help="Where nodes find the images; REGISTRY/hasgpu-node:1."
+)
 
 
 # The no-break space makes the help say `kn hasgpu`, as other plugins of kn do.
@@ -26,18 +28,23 @@ def cli() -> None:
 @cli.command()
 @_CONTEXT
 @_MANIFESTS
+@_REGISTRY
 @_TIMEOUT
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before Knative's autoscaler is replaced.")
 @click.option("--restart", is_flag=True, help="Start all pods anew, e.g. for images rebuilt under the same tag.")
-def install(context: str | None, manifests: Path | None, timeout_s: float, yes: bool, restart: bool) -> None:
+def install(
+    context: str | None, manifests: Path | None, registry: str, timeout_s: float, yes: bool, restart: bool
+) -> None:
     """Install hasgpu into the cluster; run again, it brings everything up to date."""
     from .command import connected, saying
     from .install import Install
+    from .release import Release
 
-    if not yes and sys.stdin.isatty():
+    if not yes:
         click.confirm("Replace the autoscaler of this cluster's Knative (uninstall puts it back)?", abort=True)
     with saying() as progress:
-        Install.prepare(connected(context), progress, manifests, timeout_s, restart=restart).run()
+        release = Release.load(manifests, registry)
+        Install(connected(context), progress, release, timeout_s, restart=restart).run()
 
 
 @cli.command()
@@ -56,11 +63,12 @@ def uninstall(context: str | None, manifests: Path | None, timeout_s: float, for
 
 @cli.command()
 @_MANIFESTS
-def manifest(manifests: Path | None) -> None:
+@_REGISTRY
+def manifest(manifests: Path | None, registry: str) -> None:
     """Print what install applies, as one YAML stream."""
     from .release import Release
 
-    click.echo(Release.load(manifests).to_yaml(), nl=False)
+    click.echo(Release.load(manifests, registry).to_yaml(), nl=False)
 
 
 @cli.command()

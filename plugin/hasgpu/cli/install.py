@@ -6,7 +6,6 @@ Order: kinds before objects; the webhook before the autoscaler, whose certificat
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
@@ -42,13 +41,6 @@ class Install:
         self._restart = restart
         self._replaced = Replaced(session)
         self._rollout = Rollout(session, timeout_s)
-
-    @classmethod
-    def prepare(
-        cls, session: Session, progress: Progress, folder: Path | None, timeout_s: float, *, restart: bool = False
-    ) -> Install:
-        """Loads the release."""
-        return cls(session, progress, Release.load(folder), timeout_s, restart=restart)
 
     def run(self) -> None:
         """Installs, or brings up to date."""

@@ -14,6 +14,9 @@ from .command import Trouble
 
 Document = dict[str, Any]
 
+REGISTRY = "hasgpu.local"
+"""Of the manifests' images: no registry, but the name under which they are imported into nodes."""
+
 # Kind -> plural, and whether it lives in a namespace. A test holds it to what the manifests hold.
 KINDS = {
     "ClusterRole": ("clusterroles", False),
@@ -56,13 +59,12 @@ class Release:
     documents: tuple[Document, ...]
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Release:
-        """The folder's manifests in the order of its kustomization."""
+    def load(cls, folder: Path | None = None, registry: str = REGISTRY) -> Release:
+        """The folder's manifests in the order of its kustomization, their images from ``registry``."""
         folder = folder or _shipped()
         names = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
-        documents = [
-            document for name in names for document in yaml.safe_load_all((folder / name).read_text()) if document
-        ]
+        texts = [(folder / name).read_text().replace(f"{REGISTRY}/", f"{registry.rstrip('/')}/") for name in names]
+        documents = [document for text in texts for document in yaml.safe_load_all(text) if document]
         for document in documents:
             if document["kind"] not in KINDS:
                 raise Trouble(f"{folder}: a {document['kind']} can't be installed")
