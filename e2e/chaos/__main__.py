@@ -27,6 +27,7 @@ from .invariants import overcommitted, phantoms
 from .victims import COMPONENTS, Component, running, strike
 
 NAMESPACE, SERVICE = "hasgpu-chaos", "steady"
+LEAST_PODS = 2
 console = Console(stderr=True, highlight=False)
 
 
@@ -39,13 +40,26 @@ def stage() -> Target:
     kubectl("--namespace", NAMESPACE, "delete", "ksvc", SERVICE, "--ignore-not-found")
     kn(
         *("service", "create", SERVICE, "--namespace", NAMESPACE, "--image", IMAGE, "--port", "8080"),
-        *("--env", "MODEL=resnet50", "--scale-min", "2", "--scale-max", "3", "--wait-timeout", "120"),
+        *("--env", "MODEL=resnet50", "--scale-min", str(LEAST_PODS), "--scale-max", "3", "--wait-timeout", "120"),
         "--annotation-revision=hasgpu.dev/slo-latency=300ms",
         "--annotation-revision=hasgpu.dev/profile=resnet50",
         "--annotation-revision=hasgpu.dev/sm-partition=20%",
     )
     url = kubectl_json("get", "ksvc", SERVICE, "--namespace", NAMESPACE)["status"]["url"]
     return Target(url=f"http://{ingress_address()}/predict", host=str(url).split("://", 1)[1])
+
+
+def resize(pods: int) -> None:
+    """So many pods of the service, all of them Ready; the revision before has left."""
+    bounds = ("--scale-min", str(pods), "--scale-max", str(pods + 1))
+    kn("service", "update", SERVICE, "--namespace", NAMESPACE, *bounds, "--wait-timeout", "120")
+    deadline = time.monotonic() + 120.0
+    while time.monotonic() < deadline:
+        present = kubectl_json("get", "pods", "--namespace", NAMESPACE)["items"]
+        if len(present) == sum(map(serves, present)) == pods:
+            return
+        time.sleep(1.0)
+    raise CommandFailed(f"service {SERVICE}: not {pods} Ready pods, and no others, after 120 s")
 
 
 def lease() -> tuple[str, str]:
@@ -176,6 +190,8 @@ def main(components: tuple[str, ...], kills: int, seconds: float, rate: float, s
         results["without kills"] = report(observe(target, seconds, rate, seed))
         console.print("without kills", results["without kills"])
         for name in components or tuple(COMPONENTS):
+            if COMPONENTS[name].pods != LEAST_PODS:
+                resize(COMPONENTS[name].pods)
             results[name] = assault(COMPONENTS[name], target, seconds, rate, kills, seed)
             console.print(name, results[name])
     finally:

@@ -25,6 +25,8 @@ class Component:
     """The service's own pods are replaced meanwhile, one after the other: without newcomers nobody needs a webhook."""
     replaced: bool = True
     """Its pod is deleted with it: else twenty kills would measure the kubelet's crash-loop back-off of minutes."""
+    pods: int = 2
+    """Of the service. A container that is not replaced is restarted after 0, 10, 20, 40 s: one pod is not enough."""
 
 
 COMPONENT = "app.kubernetes.io/component"
@@ -56,6 +58,7 @@ COMPONENTS = {
             selector="serving.knative.dev/service=steady",
             container="hasgpu-mps",
             replaced=False,
+            pods=6,
         ),
     )
 }
