@@ -87,7 +87,7 @@ static struct context *context_now(uint64_t now) {
         context->handle = handle;
         DRIVER(CUresult(*)(CUstream *, unsigned), cuStreamCreate)(&context->stream, CU_STREAM_NON_BLOCKING);
         context->base = take_event(context);
-        pages_note_context();
+        findings_note_context();
     }
     if (!context->base_ns || (now > context->base_ns + REBASE_NS && !any_batch_of(context))) set_base(context);
     return context;

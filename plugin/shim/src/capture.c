@@ -37,43 +37,17 @@ void capture_restore(int mode) {
     if (mode >= 0) DRIVER(CUresult(*)(int *), cuThreadExchangeStreamCaptureMode)(&mode);
 }
 
-EXPORT CUresult cuStreamBeginCapture(CUstream stream) { return begun(REAL(cuStreamBeginCapture)(stream)); }
-EXPORT CUresult cuStreamBeginCapture_ptsz(CUstream stream) { return begun(REAL(cuStreamBeginCapture_ptsz)(stream)); }
-EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
-    return begun(REAL(cuStreamBeginCapture_v2)(stream, mode));
-}
-EXPORT CUresult cuStreamBeginCapture_v2_ptsz(CUstream stream, int mode) {
-    return begun(REAL(cuStreamBeginCapture_v2_ptsz)(stream, mode));
-}
-EXPORT CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const void *nodes, const void *edges,
-                                            size_t count, int mode) {
-    return begun(REAL(cuStreamBeginCaptureToGraph)(stream, graph, nodes, edges, count, mode));
-}
-EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const void *nodes, const void *edges,
-                                                 size_t count, int mode) {
-    return begun(REAL(cuStreamBeginCaptureToGraph_ptsz)(stream, graph, nodes, edges, count, mode));
-}
-EXPORT CUresult cuStreamBeginRecaptureToGraph(CUstream stream, int mode, CUgraph graph, void *callback, void *data) {
-    return begun(REAL(cuStreamBeginRecaptureToGraph)(stream, mode, graph, callback, data));
-}
-EXPORT CUresult cuStreamBeginRecaptureToGraph_ptsz(CUstream stream, int mode, CUgraph graph, void *callback,
-                                                   void *data) {
-    return begun(REAL(cuStreamBeginRecaptureToGraph_ptsz)(stream, mode, graph, callback, data));
-}
-EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
-    return ended(REAL(cuStreamEndCapture)(stream, graph));
-}
-EXPORT CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph *graph) {
-    return ended(REAL(cuStreamEndCapture_ptsz)(stream, graph));
-}
-/* Into a graphics command list. */
-EXPORT CUresult cuStreamBeginCaptureToCig(CUstream stream, void *parameters) {
-    return begun(REAL(cuStreamBeginCaptureToCig)(stream, parameters));
-}
-EXPORT CUresult cuStreamBeginCaptureToCig_ptsz(CUstream stream, void *parameters) {
-    return begun(REAL(cuStreamBeginCaptureToCig_ptsz)(stream, parameters));
-}
-EXPORT CUresult cuStreamEndCaptureToCig(CUstream stream) { return ended(REAL(cuStreamEndCaptureToCig)(stream)); }
-EXPORT CUresult cuStreamEndCaptureToCig_ptsz(CUstream stream) {
-    return ended(REAL(cuStreamEndCaptureToCig_ptsz)(stream));
-}
+#define COUNTED(counted, name, parameters, ...)                                         \
+    EXPORT CUresult name parameters { return counted(REAL(name)(__VA_ARGS__)); }        \
+    EXPORT CUresult name##_ptsz parameters { return counted(REAL(name##_ptsz)(__VA_ARGS__)); }
+
+COUNTED(begun, cuStreamBeginCapture, (CUstream stream), stream)
+COUNTED(begun, cuStreamBeginCapture_v2, (CUstream stream, int mode), stream, mode)
+COUNTED(begun, cuStreamBeginCaptureToGraph,
+        (CUstream stream, CUgraph graph, const void *nodes, const void *edges, size_t count, int mode), stream, graph,
+        nodes, edges, count, mode)
+COUNTED(begun, cuStreamBeginRecaptureToGraph,
+        (CUstream stream, int mode, CUgraph graph, void *callback, void *data), stream, mode, graph, callback, data)
+COUNTED(begun, cuStreamBeginCaptureToCig, (CUstream stream, void *parameters), stream, parameters)
+COUNTED(ended, cuStreamEndCapture, (CUstream stream, CUgraph *graph), stream, graph)
+COUNTED(ended, cuStreamEndCaptureToCig, (CUstream stream), stream)

@@ -4,6 +4,7 @@
 struct cost {
     uint64_t key, estimate_ns;
     uint32_t seen, since_probe;
+    uint64_t memory_bytes; /* of a graph that allocates: found to be taken at a launch */
 };
 
 #define ENTRIES 1024u
@@ -42,6 +43,8 @@ void cost_learn(uint64_t key, uint64_t measured_ns) {
     cost->estimate_ns = (uint64_t)((int64_t)cost->estimate_ns + error / (int64_t)weight);
     if (cost->seen < UINT32_MAX) cost->seen++;
 }
+
+uint64_t *cost_memory_bytes(uint64_t key) { return &cost_of(key)->memory_bytes; }
 
 /* A destroyed graph's handle may be given to another one. */
 void cost_forget(uint64_t key) { *cost_of(key) = (struct cost){.key = key, .estimate_ns = UNKNOWN_NS}; }

@@ -235,6 +235,7 @@ static enum verdict pass_slowly(uint64_t *clock, uint64_t estimate) {
     enum verdict verdict;
     for (;;) {
         pages_attach();
+        findings_look(now);
         const struct hasgpu_schedule *page = hasgpu_pages.schedule;
         uint32_t wake_seen = page ? __atomic_load_n(&page->wake, __ATOMIC_ACQUIRE) : 0;
         uint64_t epoch = page ? __atomic_load_n(&page->epoch, __ATOMIC_ACQUIRE) : 0;

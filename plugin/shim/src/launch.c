@@ -2,9 +2,9 @@
 #include "shim.h"
 
 struct launch {
-    uint64_t estimate_ns;
+    uint64_t key, estimate_ns;
     CUstream stream;
-    bool counted, close;
+    bool graph, counted, close;
 };
 
 /* Same function and grid: same time, as a rule. */
@@ -17,7 +17,7 @@ static uint64_t volume(unsigned x, unsigned y, unsigned z) { return (uint64_t)x 
 /* Holds the launch until it may go, and counts it. An error is for the caller's caller. */
 static CUresult before(struct launch *launch, uint64_t key, CUstream stream, bool per_thread, bool graph) {
     if (per_thread && !stream) stream = CU_STREAM_PER_THREAD;
-    *launch = (struct launch){.stream = stream};
+    *launch = (struct launch){.key = key, .stream = stream, .graph = graph};
     bool capturing = capture_on(stream, per_thread);
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&hasgpu_lock);
@@ -29,9 +29,10 @@ static CUresult before(struct launch *launch, uint64_t key, CUstream stream, boo
         int mode = capture_relax();
         uint64_t now = now_ns();
         launch->estimate_ns = cost_estimate_ns(key);
-        launch->counted = gate_pass(&now, launch->estimate_ns);
+        if (graph && !pools_graph_may_launch(*cost_memory_bytes(key))) result = CUDA_ERROR_OUT_OF_MEMORY;
+        else if (!gate_pass(&now, launch->estimate_ns)) result = CUDA_ERROR_SYSTEM_NOT_READY;
+        launch->counted = result == CUDA_SUCCESS;
         if (launch->counted) launch->close = account_open(stream, key, launch->estimate_ns, now);
-        else result = CUDA_ERROR_SYSTEM_NOT_READY;
         process = hasgpu_pages.process;
         capture_restore(mode);
     }
@@ -44,12 +45,13 @@ static CUresult before(struct launch *launch, uint64_t key, CUstream stream, boo
 }
 
 static CUresult after(const struct launch *launch, CUresult result) {
-    pages_note_result(result);
+    findings_note_result(result);
     if (!launch->counted || (result == CUDA_SUCCESS && !launch->close)) return result;
     pthread_mutex_lock(&hasgpu_lock);
     int mode = capture_relax();
     if (result != CUDA_SUCCESS) account_failed(launch->stream, launch->estimate_ns);
     if (launch->close) account_close(launch->stream);
+    if (launch->close && launch->graph) pools_after_graph(cost_memory_bytes(launch->key));
     capture_restore(mode);
     pthread_mutex_unlock(&hasgpu_lock);
     return result;

@@ -1,5 +1,6 @@
 /* Who holds device memory: reserve, let the driver allocate, commit or give back. Beyond the slice's bytes the driver
- * is not asked and the program hears CUDA_ERROR_OUT_OF_MEMORY, as it would on a smaller GPU. */
+ * is not asked and the program hears CUDA_ERROR_OUT_OF_MEMORY, as it would on a smaller GPU. What comes from pools is
+ * counted as the pools have it of the device: see pools.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,8 +8,8 @@
 
 /* Open addressing, grown at half full; key 0 is free, 1 was freed. */
 struct holding {
-    uint64_t key;
-    uint64_t bytes;
+    uint64_t key, bytes;
+    CUcontext context; /* goes with it; NULL: outlives it */
 };
 static struct holding *table;
 static size_t capacity, used;
@@ -52,87 +53,93 @@ static uint64_t limit_bytes(void) {
     return hasgpu_pages.wanted && told ? strtoull(told, NULL, 10) : 0;
 }
 
-static bool reserve(size_t bytes) {
-    pthread_mutex_lock(&hasgpu_lock);
-    pages_attach();
-    struct hasgpu_process *process = hasgpu_pages.process;
-    uint64_t limit = limit_bytes(), total = 0;
-    bool fits = !limit || bytes <= limit;
-    if (fits) {
-        __atomic_fetch_add(&process->memory_bytes, bytes, __ATOMIC_SEQ_CST);
-        total = pages_memory_bytes();
-        fits = !limit || total <= limit;
-        if (!fits) __atomic_fetch_sub(&process->memory_bytes, bytes, __ATOMIC_SEQ_CST);
-    }
-    if (!fits) process->refused_allocations++;
-    else if (total > hasgpu_pages.page->memory_peak_bytes) hasgpu_pages.page->memory_peak_bytes = total;
-    pthread_mutex_unlock(&hasgpu_lock);
-    return fits;
+void memory_add(uint64_t bytes) { __atomic_fetch_add(&hasgpu_pages.process->memory_bytes, bytes, __ATOMIC_SEQ_CST); }
+
+bool memory_fits(void) {
+    uint64_t limit = limit_bytes(), total = pages_memory_bytes();
+    if (limit && total > limit) return false;
+    if (total > hasgpu_pages.page->memory_peak_bytes) hasgpu_pages.page->memory_peak_bytes = total;
+    return true;
 }
 
-static void release(uint64_t bytes) { __atomic_fetch_sub(&hasgpu_pages.process->memory_bytes, bytes, __ATOMIC_SEQ_CST); }
+/* Nobody is refused while pools of this process keep memory that they do not use. */
+bool memory_reserve(uint64_t bytes) {
+    pages_attach();
+    uint64_t limit = limit_bytes();
+    if (!limit || bytes <= limit) {
+        memory_add(bytes);
+        if (memory_fits() || (pools_trim() && memory_fits())) return true;
+        memory_add(-bytes);
+    }
+    hasgpu_pages.process->refused_allocations++;
+    return false;
+}
+
+static bool reserve(size_t bytes) {
+    pthread_mutex_lock(&hasgpu_lock);
+    bool reserved = memory_reserve(bytes);
+    pthread_mutex_unlock(&hasgpu_lock);
+    return reserved;
+}
 
 /* The driver has answered: keep the reservation under the handle it gave, or give it back. */
-static CUresult commit(CUresult result, uint64_t key, size_t bytes) {
+static CUresult commit(CUresult result, uint64_t key, size_t bytes, bool of_context) {
+    CUcontext context = NULL;
+    if (of_context) DRIVER(CUresult(*)(CUcontext *), cuCtxGetCurrent)(&context);
     pthread_mutex_lock(&hasgpu_lock);
     if (result != CUDA_SUCCESS || key <= 1 || (used * 2 >= capacity && !grow())) {
-        release(bytes);
+        memory_add(-(uint64_t)bytes);
     } else {
         struct holding *holding = find(table, capacity, key);
         used += holding->key == 0;
-        *holding = (struct holding){key, bytes};
+        *holding = (struct holding){key, bytes, context};
     }
     pthread_mutex_unlock(&hasgpu_lock);
     return result;
+}
+
+static void drop(struct holding *holding) {
+    memory_add(-holding->bytes);
+    *holding = (struct holding){.key = 1};
 }
 
 static CUresult freed(CUresult result, uint64_t key) {
     if (result != CUDA_SUCCESS) return result;
     pthread_mutex_lock(&hasgpu_lock);
     struct holding *holding = capacity && key > 1 ? find(table, capacity, key) : NULL;
-    if (holding && holding->key == key) {
-        release(holding->bytes);
-        *holding = (struct holding){1, 0};
-    }
+    if (holding && holding->key == key) drop(holding);
+    else pools_note_free();
     pthread_mutex_unlock(&hasgpu_lock);
     return result;
 }
 
-#define ALLOCATE(bytes, call, handle)                                              \
-    if (!reserve(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;                          \
-    CUresult result = call;                                                        \
-    return commit(result, result == CUDA_SUCCESS ? (uint64_t)(handle) : 0, bytes)
+void memory_forget_context(CUcontext context) {
+    for (size_t i = 0; i < capacity; i++)
+        if (table[i].key > 1 && table[i].context == context) drop(&table[i]);
+    pools_forget(context);
+}
 
-EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *at, size_t bytes) { ALLOCATE(bytes, REAL(cuMemAlloc_v2)(at, bytes), *at); }
+#define ALLOCATE(bytes, call, handle, of_context)                                              \
+    if (!reserve(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;                                      \
+    CUresult result = call;                                                                    \
+    return commit(result, result == CUDA_SUCCESS ? (uint64_t)(handle) : 0, bytes, of_context)
+
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *at, size_t bytes) {
+    ALLOCATE(bytes, REAL(cuMemAlloc_v2)(at, bytes), *at, true);
+}
 
 EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *at, size_t *pitch, size_t width, size_t height, unsigned element) {
     /* The pitch is the driver's to choose; 512 bytes is its alignment on every GPU so far. */
     size_t bytes = (width + 511) / 512 * 512 * height;
-    ALLOCATE(bytes, REAL(cuMemAllocPitch_v2)(at, pitch, width, height, element), *at);
+    ALLOCATE(bytes, REAL(cuMemAllocPitch_v2)(at, pitch, width, height, element), *at, true);
 }
 
 EXPORT CUresult cuMemAllocManaged(CUdeviceptr *at, size_t bytes, unsigned flags) {
-    ALLOCATE(bytes, REAL(cuMemAllocManaged)(at, bytes, flags), *at);
-}
-
-EXPORT CUresult cuMemAllocAsync(CUdeviceptr *at, size_t bytes, CUstream stream) {
-    ALLOCATE(bytes, REAL(cuMemAllocAsync)(at, bytes, stream), *at);
-}
-
-EXPORT CUresult cuMemAllocAsync_ptsz(CUdeviceptr *at, size_t bytes, CUstream stream) {
-    ALLOCATE(bytes, REAL(cuMemAllocAsync_ptsz)(at, bytes, stream), *at);
-}
-
-EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    ALLOCATE(bytes, REAL(cuMemAllocFromPoolAsync)(at, bytes, pool, stream), *at);
-}
-
-EXPORT CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *at, size_t bytes, CUmemoryPool pool, CUstream stream) {
-    ALLOCATE(bytes, REAL(cuMemAllocFromPoolAsync_ptsz)(at, bytes, pool, stream), *at);
+    ALLOCATE(bytes, REAL(cuMemAllocManaged)(at, bytes, flags), *at, true);
 }
 
 EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const void *properties, uint64_t flags) {
-    ALLOCATE(bytes, REAL(cuMemCreate)(handle, bytes, properties, flags), *handle);
+    ALLOCATE(bytes, REAL(cuMemCreate)(handle, bytes, properties, flags), *handle, false);
 }
 
 /* Formats: 8 bits 0x01, 0x08; 16 bits 0x02, 0x09, 0x10 (half); all others count as 32. */
@@ -143,19 +150,19 @@ static size_t array_bytes(size_t width, size_t height, size_t depth, int format,
 
 EXPORT CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *d) {
     size_t bytes = d ? array_bytes(d->width, d->height, 1, d->format, d->channels) : 0;
-    ALLOCATE(bytes, REAL(cuArrayCreate_v2)(array, d), *array);
+    ALLOCATE(bytes, REAL(cuArrayCreate_v2)(array, d), *array, true);
 }
 
 EXPORT CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d) {
     size_t bytes = d ? array_bytes(d->width, d->height, d->depth, d->format, d->channels) : 0;
-    ALLOCATE(bytes, REAL(cuArray3DCreate_v2)(array, d), *array);
+    ALLOCATE(bytes, REAL(cuArray3DCreate_v2)(array, d), *array, true);
 }
 
 EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned levels) {
     /* All levels below the first together are at most a third of it in 2D, as much again in 1D. */
     size_t bytes = d ? array_bytes(d->width, d->height, d->depth, d->format, d->channels) : 0;
     if (levels > 1) bytes += d && d->height ? bytes / 3 : bytes;
-    ALLOCATE(bytes, REAL(cuMipmappedArrayCreate)(array, d, levels), *array);
+    ALLOCATE(bytes, REAL(cuMipmappedArrayCreate)(array, d, levels), *array, true);
 }
 
 EXPORT CUresult cuMemFree_v2(CUdeviceptr at) { return freed(REAL(cuMemFree_v2)(at), at); }

@@ -1,7 +1,6 @@
 /* The two shared pages as this process holds them, and its slot in the pod's page. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -70,6 +69,7 @@ static void in_child(void) {
     hasgpu_pages.page_fd = -1;
     account_forget();
     memory_forget();
+    pools_forget(NULL);
     gate_forget();
 }
 
@@ -128,47 +128,4 @@ uint64_t pages_memory_bytes(void) {
         total += __atomic_load_n(&slot->memory_bytes, __ATOMIC_RELAXED);
     }
     return total;
-}
-
-/* A second driver in this process would run past every gate. */
-static uint32_t drivers_mapped(void) {
-    char line[4352], last[4096] = "";
-    uint32_t count = 0;
-    FILE *maps = fopen("/proc/self/maps", "re");
-    while (maps && fgets(line, sizeof line, maps)) {
-        char *path = strchr(line, '/');
-        if (!path || !strstr(path, "/libcuda.so") || !strncmp(path, last, sizeof last - 1)) continue;
-        snprintf(last, sizeof last, "%.*s", (int)sizeof last - 1, path);
-        count++;
-    }
-    if (maps) fclose(maps);
-    return count;
-}
-
-/* At the first launch there is a context: say what this process got, for the sidecar to compare with the slice. */
-void pages_note_context(void) {
-    CUdevice device = 0;
-    int sm_count = 0;
-    DRIVER(CUresult(*)(CUdevice *), cuCtxGetDevice)(&device);
-    DRIVER(CUresult(*)(int *, int, CUdevice), cuDeviceGetAttribute)
-    (&sm_count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
-    const char *pipe = getenv("CUDA_MPS_PIPE_DIRECTORY");
-    char control[4096];
-    snprintf(control, sizeof control, "%s/control", pipe && *pipe ? pipe : "/tmp/nvidia-mps");
-    hasgpu_pages.page->mps_attached = !access(control, F_OK);
-    hasgpu_pages.page->bypass_suspected = drivers_mapped() > 2; /* this library and the one behind it */
-    hasgpu_pages.page->last_error = 0;
-    __atomic_store_n(&hasgpu_pages.page->sm_count, sm_count > 0 ? (uint32_t)sm_count : 0, __ATOMIC_RELEASE);
-}
-
-/* After these the context is lost: ECC, illegal accesses and their like, and a lost MPS server. */
-static bool breaks_context(CUresult result) {
-    return result == 214 || result == 700 || result == 702 || result == 710 || (result >= 714 && result <= 719) ||
-           (result >= 805 && result <= 807) || result == 810;
-}
-
-/* Launches and waits are where a program learns that its context is broken; so does the sidecar, from here. */
-void pages_note_result(CUresult result) {
-    if (result == CUDA_SUCCESS || !breaks_context(result) || !hasgpu_pages.page) return;
-    __atomic_store_n(&hasgpu_pages.page->last_error, (uint32_t)result, __ATOMIC_RELAXED);
 }

@@ -1,5 +1,6 @@
 /* What the rooms of the shim tell each other. real: the driver behind us; pages: the shared pages; schedule: when it
- * is our turn; gate: may this launch go; cost: what a kernel takes; account: what it took; memory: who holds bytes. */
+ * is our turn; gate: may this launch go; cost: what a kernel takes; account: what it took; memory, pools: who holds
+ * bytes; findings: what the pod's page says of its driver. */
 #ifndef HASGPU_SHIM_H
 #define HASGPU_SHIM_H
 
@@ -50,8 +51,11 @@ extern struct pages hasgpu_pages;
 void pages_attach(void); /* with the lock held */
 uint64_t pages_pending_ns(uint64_t now);
 uint64_t pages_memory_bytes(void);
-void pages_note_context(void);
-void pages_note_result(CUresult result);
+
+/* findings.c */
+void findings_look(uint64_t now);
+void findings_note_context(void);
+void findings_note_result(CUresult result);
 
 /* schedule.c */
 struct slice {
@@ -79,6 +83,7 @@ void gate_forget(void);
 uint64_t cost_estimate_ns(uint64_t key);
 bool cost_probe_due(uint64_t key);
 void cost_learn(uint64_t key, uint64_t measured_ns);
+uint64_t *cost_memory_bytes(uint64_t key);
 void cost_forget(uint64_t key);
 
 /* account.c: all with the lock held; account_wait gives it up while it waits. */
@@ -98,7 +103,17 @@ bool capture_on(CUstream stream, bool per_thread);
 int capture_relax(void); /* our own calls must not break a capture: what to give to capture_restore */
 void capture_restore(int mode);
 
-/* memory.c */
+/* memory.c, pools.c: all with the lock held */
+void memory_add(uint64_t bytes); /* may be negative */
+bool memory_reserve(uint64_t bytes);
+bool memory_fits(void);
+void memory_forget_context(CUcontext context);
 void memory_forget(void);
+bool pools_trim(void);
+void pools_note_free(void);
+void pools_after_wait(void);
+bool pools_graph_may_launch(uint64_t bytes);
+void pools_after_graph(uint64_t *bytes);
+void pools_forget(CUcontext context);
 
 #endif
