@@ -24,6 +24,8 @@ from e2e.emulated_gpu.kernel_log import KernelLog
 
 ROOT = Path(__file__).parents[2]
 SHIM = ROOT / "plugin" / "shim" / "build" / "libcuda.so.1"
+UNNUMBERED = SHIM.with_name("libcuda.so")
+"""Preloaded beside the shim: what ``libcuda.so`` opens then."""
 DOUBLE = ROOT / "e2e" / "emulated_gpu" / "build"
 PROGRAMS = ROOT / "e2e" / "dataplane" / "build"
 WINDOW_NS = 40_000_000

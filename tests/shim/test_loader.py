@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.dataplane.bench import DOUBLE, SHIM, Bench
+from e2e.dataplane.bench import DOUBLE, SHIM, UNNUMBERED, Bench
 
 A = "00000000-0000-4000-8000-00000000000a"
 DRIVER = DOUBLE / "libcuda.so.1"
@@ -39,7 +39,7 @@ OURS, THEIRS = str(SHIM.resolve()), str(DRIVER.resolve())
             "ctypes.CDLL('libcuda.so.1', mode=os.RTLD_DEEPBIND | os.RTLD_NOW)", OURS, id="by name, bound deeply"
         ),
         pytest.param(f"ctypes.CDLL('{DRIVER}')", THEIRS, id="by its path: past the shim"),
-        pytest.param("ctypes.CDLL('libcuda.so')", THEIRS, id="without its number: past the shim"),
+        pytest.param("ctypes.CDLL('libcuda.so')", OURS, id="without its number"),
     ],
 )
 def test_where_a_way_to_the_driver_leads(bench: Bench, opened: str, expected: str) -> None:
@@ -47,7 +47,8 @@ def test_where_a_way_to_the_driver_leads(bench: Bench, opened: str, expected: st
     folder.mkdir()
     (folder / "libcuda.so").symlink_to(DRIVER)
     program = f"answer = whose({opened}.cuLaunchKernel)"
-    assert bench.python(None, program, before=WHOSE, LD_LIBRARY_PATH=f"{folder}:{DOUBLE}") == expected
+    told = {"LD_LIBRARY_PATH": f"{folder}:{DOUBLE}", "LD_PRELOAD": f"{SHIM}:{UNNUMBERED}"}
+    assert bench.python(None, program, before=WHOSE, **told) == expected
 
 
 def compiled(folder: Path, text: str, *flags: str) -> Path:
@@ -103,20 +104,34 @@ def test_threads_of_openmp_run_beside_it(bench: Bench) -> None:
     assert out.split() == ["4999950000", "1"]
 
 
-def test_a_second_driver_in_the_process_is_told(bench: Bench) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_second_driver_in_the_process_is_told(bench: Bench, when: str) -> None:
     bench.lay({A: 50})
+    copy = bench.folder / "copy" / "libcuda.so.1"
     program = f"""
-        ctypes.CDLL('{bench.folder}/copy/libcuda.so.1')
+        import time
+        def second():
+            ctypes.CDLL('{copy}')
+        def launches(seconds):
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                assert cuda.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, None, None, None) == 0
+        when = {when!r}
+        when == "before" and second()
         open_context()
         module, function, stream = (ctypes.c_void_p() for _ in range(3))
         table = b"kernel,fixed_us,work_us,plateau_percent\\nk,100,0,100\\n"
         assert cuda.cuModuleLoadData(ctypes.byref(module), table) == 0
         assert cuda.cuModuleGetFunction(ctypes.byref(function), module, b"k") == 0
-        answer = cuda.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, None, None, None)
+        launches(0.1)
+        when == "after" and second()
+        launches(1.2)
+        answer = 0
         """
-    (bench.folder / "copy").mkdir()
-    (bench.folder / "copy" / "libcuda.so.1").write_bytes(DRIVER.read_bytes())
-    assert bench.python(A, program) == 0
+    copy.parent.mkdir()
+    copy.write_bytes(DRIVER.read_bytes())
+    told = {"LD_PRELOAD": f"{SHIM}:{UNNUMBERED}"}  # not itself taken for a driver
+    assert bench.python(A, program, **told) == 0
     assert bench.report(A).bypass_suspected == 1
 
 

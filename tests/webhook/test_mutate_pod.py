@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.webhook.admission_examples import INJECTION, SLO, TRACEPARENT, Json, a_pod, applied, pod
 
-SHIM = "/opt/hasgpu/lib/libcuda.so.1:/opt/hasgpu/lib/libnvidia-ml.so.1"
+SHIM = "/opt/hasgpu/lib/libcuda.so.1:/opt/hasgpu/lib/libcuda.so:/opt/hasgpu/lib/libnvidia-ml.so.1"
 OTHER_TRACE = "00-11111111111111111111111111111111-2222222222222222-01"
 
 

@@ -2,8 +2,8 @@
 
 SIDECAR_PORT = 9402
 SIDECAR_PROGRAM = "/hasgpu-mps-sidecar"
-SHIM = "/opt/hasgpu/lib/libcuda.so.1:/opt/hasgpu/lib/libnvidia-ml.so.1"
-"""What is preloaded: the proxies of the driver and of NVML."""
+SHIM = "/opt/hasgpu/lib/libcuda.so.1:/opt/hasgpu/lib/libcuda.so:/opt/hasgpu/lib/libnvidia-ml.so.1"
+"""What is preloaded: the proxy of the driver, what bears its name without a number, and the proxy of NVML."""
 LIB_DIR = "/opt/hasgpu/lib"
 PAGE_DIR = "/run/hasgpu/page"
 SCHEDULE_DIR = "/run/hasgpu/schedule"
