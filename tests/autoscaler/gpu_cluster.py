@@ -245,7 +245,7 @@ class GpuCluster:
             busy_ns=self.busy_ns.get(meta["name"], 0),
             gated_ns=0,
             debt_ns=0,
-            launches=0,
+            launches=self.busy_ns.get(meta["name"], 0) // 1_000_000,
             waiting=0,
             memory_bytes=GIB,
             sm_count=16,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -186,10 +187,20 @@ def test_a_service_without_a_profile_learns_from_its_own_traffic(cluster: GpuClu
     for second in range(20):
         cluster.busy_ns[pod] = 10_000_000 * 5 * second
         loaded(cluster, revision, 5.0, 20.0 + second, seconds=1)
-    record = cluster.gpu_class._records[revision]
-    assert record.learnt is not None
-    assert record.learnt.work_s == pytest.approx(0.010, rel=0.2)
+    (share,) = cluster.gpu_class._book.served()["ns", "unknown"]["Emulated-V100"].shares
+    assert math.exp(share.log_work) == pytest.approx(0.010, rel=0.2)
     assert cluster.quota(pod) < 100
+
+
+def test_a_profile_that_says_too_little_heals_from_traffic(cluster: GpuCluster) -> None:
+    """20 ms at 20 % is what the profile says and 40 ms what requests take: about twice the quota in the end."""
+    revision, pod = serving(cluster)
+    quotas = []
+    for second in range(60):
+        cluster.busy_ns[pod] = 40_000_000 * 5 * second
+        loaded(cluster, revision, 5.0, 20.0 + second, seconds=1)
+        quotas.append(cluster.quota(pod))
+    assert quotas[-1] > 1.5 * min(quotas[:20])
 
 
 def test_a_terminating_pod_holds_its_room_until_its_agent_saw_it_go(cluster: GpuCluster) -> None:

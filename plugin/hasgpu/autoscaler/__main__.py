@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 
 from hasgpu.cluster.session import Session
 from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.logs import configure
 
 from .activator_probe import cluster_domain
+from .fitter_child import run_fitter
 from .has_class import HasClass
 from .process import SERVICE, Identity, Process
 
@@ -29,7 +31,8 @@ def main() -> int:
         domain=cluster_domain(),
     )
     session = Session.connect(user_agent=SERVICE)
-    process = Process(session, identity, CloudEvents.from_environment(os.environ), HasClass)
+    make_class = partial(HasClass, fit=run_fitter)
+    process = Process(session, identity, CloudEvents.from_environment(os.environ), make_class)
     process.start()
     stopping.wait()
     process.stop()

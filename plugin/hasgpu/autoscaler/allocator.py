@@ -27,7 +27,7 @@ from hasgpu.telemetry.tracing import Attribute, Tracing
 from .gpu_world import GpuWorld, pod_key, revision_key
 from .node_rules import allows
 from .plan_book import Plan, PlanBook
-from .revision_intents import LearntWork, RevisionIntents
+from .revision_intents import RevisionIntents
 from .slice_writer import SliceWriter
 from .telling import Telling
 
@@ -49,7 +49,6 @@ class Pass:
     ledger: Ledger
     policy: Policy
     podautoscalers: Mapping[RevisionKey, PodAutoscaler]
-    learnt: Mapping[RevisionKey, LearntWork]
     now: float
     caps: dict[RevisionKey, int] = field(default_factory=dict)
     """Quota caps of revisions that must make room."""
@@ -94,8 +93,7 @@ class Allocator:
             self._wait(one, pod, (reason("bad-annotations"),))
             return
         nodes = frozenset(name for name, node in one.world.nodes.items() if self._allowed(one, revision, node, pod))
-        learnt = one.learnt.get(revision)
-        wish = self._intents.wish(read, one.world.gpus, one.policy, nodes=nodes, learnt=learnt)
+        wish = self._intents.wish(read, one.world.gpus, one.policy, one.now, nodes=nodes)
         plan = self._plans.take(revision, one.ledger)
         found = self._planned(one, wish, plan) or self._chosen(one, wish)
         if isinstance(found, NoRoom):

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hasgpu.cluster.knative import PodAutoscaler
@@ -33,6 +33,8 @@ from .gpu_world import GpuWorld, look
 from .observed_load import ObservedLoad
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
+from .profile_book import ProfileBook
+from .profile_fitting import ProfileFitting
 from .revision_intents import RevisionIntent, RevisionIntents
 from .risk import deviations
 from .scaled_revision import ScaledRevision, raises_only, startup_s
@@ -48,16 +50,20 @@ SETTLE_S = 3.0
 
 
 class HasClass:
-    """Built by the process from its surroundings."""
+    """Built by the process from its surroundings; ``fit`` runs the fitter, without it profiles serve as they are."""
 
     activation_times_out = False
     scrapes = False
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, fit: Callable[[bytes], bytes] | None = None) -> None:
         self._around = around
         self._own_writes = OwnWrites()
         self._plans = PlanBook()
-        self._intents = RevisionIntents(around.profiles, around.settings)
+        self._book = ProfileBook(around.profiles)
+        self._intents = RevisionIntents(self._book, around.settings)
+        if fit is not None:
+            served, leads = self._book.served, around.still_leading
+            ProfileFitting(around.session, around.profiles, served, leads, fit).start()
         self._telling = Telling(around.events, around.cloudevents, around.metrics)
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
         self._writer = DecisionWriter(around, writer, self._telling)
@@ -89,6 +95,7 @@ class HasClass:
         self._records.clear()
         self._plans.clear()
         self._own_writes.clear()
+        self._book.clear()
         self._allocator.begin(now)
         with self._lock:
             self._wanted.clear()
@@ -131,7 +138,6 @@ class HasClass:
             ledger=ledger,
             policy=policy,
             podautoscalers=ours,
-            learnt={key: record.learnt for key, record in self._records.items() if record.learnt is not None},
             now=now,
         )
         self._allocator.run(one)
@@ -174,8 +180,7 @@ class HasClass:
             record.load.tick(one.now)
         else:
             record.missed_s = one.now
-        if read.profile is None or not read.profile.measurements:
-            record.learn(placements, one.world.reports)
+        self._learn(one.world, read, record, placements, one.now)
         view = self._view(one, key, pa, read, record)
         policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
         decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
@@ -183,6 +188,20 @@ class HasClass:
             decision = raises_only(decision, view.replicas)
         record.decision = decision
         return decision
+
+    def _learn(
+        self,
+        world: GpuWorld,
+        read: RevisionIntent,
+        record: ScaledRevision,
+        placements: Sequence[Placement],
+        now: float,
+    ) -> None:
+        """What the revision's requests have taken goes to its profile, and so to all that use it."""
+        products = {gpu.uuid: gpu.product for gpu in world.gpus}
+        requests, batch_size = record.load.requests, read.intent.batch_size
+        for sample in record.meter.read(placements, world.reports, products, requests, now, batch_size=batch_size):
+            self._book.observe(read.namespace, read.intent.profile, sample, now)
 
     def _view(
         self, one: Pass, key: RevisionKey, pa: PodAutoscaler, read: RevisionIntent, record: ScaledRevision
@@ -203,7 +222,7 @@ class HasClass:
         )
         return RevisionView(
             key=key,
-            wish=self._intents.wish(read, one.world.gpus, one.policy, learnt=record.learnt),
+            wish=self._intents.wish(read, one.world.gpus, one.policy, one.now),
             slo_latency_s=read.intent.slo_latency_s or 0.0,
             load=load,
             placements=_newest(one.ledger, one.world, key),
@@ -290,9 +309,11 @@ class HasClass:
         return policy.activation_timeout_s
 
     def _tell_profile(self, record: ScaledRevision, pa: PodAutoscaler, read: RevisionIntent) -> None:
-        if read.problem:
+        if read.problem and read.profile is None:
             said = f"{read.problem}; pods start at their upper bounds and the profile is learnt from traffic"
             self._complain(record, pa, "ProfileMissing", said)
+        elif read.problem:
+            self._complain(record, pa, "ProfileBroken", f"{read.problem}; the last good one stays in use")
         else:
             record.complaint = ""
 

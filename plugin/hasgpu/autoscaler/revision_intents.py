@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hasgpu.cluster.custom import LatencyProfile, to_profile
-from hasgpu.cluster.errors import ClusterError
-from hasgpu.cluster.reflector import Reflector
 from hasgpu.decision.placement import SliceWish
 from hasgpu.decision.policy import Policy
 from hasgpu.model import annotations as keys
@@ -19,24 +16,18 @@ from hasgpu.model.gpu import Gpu
 from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
 from hasgpu.model.profile import LatencyProfile as Profile
 from hasgpu.prediction.capacity import CapacityTerms, capacity_table
-from hasgpu.prediction.surface import Surface, fit_surface, surface_of_work
 from hasgpu.settings.store import ConfigStore
 
+from .profile_book import Believed, ProfileBook
+
 TABLES_KEPT = 2000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearntWork:
-    """GPU time of one request as its own traffic showed it."""
-
-    sm_percent: int
-    work_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionIntent:
     """What a revision asks for, and what is known of its model."""
 
+    namespace: str
     intent: GpuIntent
     profile: Profile | None
     problem: str = ""
@@ -46,10 +37,8 @@ class RevisionIntent:
 class RevisionIntents:
     """Used by one thread."""
 
-    def __init__(self, profiles: Reflector[LatencyProfile], settings: ConfigStore) -> None:
-        self._profiles = profiles
-        self._settings = settings
-        self._last_good: dict[tuple[str, str], Profile] = {}
+    def __init__(self, book: ProfileBook, settings: ConfigStore) -> None:
+        self._book, self._settings = book, settings
         self._tables: dict[object, CapacityTable] = {}
 
     def read(self, namespace: str, annotations: Mapping[str, str], labels: Mapping[str, str]) -> RevisionIntent | None:
@@ -59,17 +48,17 @@ class RevisionIntents:
             intent = parse_intent(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
         except IntentError:
             return None
-        profile, problem = self._profile(namespace, intent.profile)
-        return RevisionIntent(intent=intent, profile=profile, problem=problem)
+        profile, problem = self._book.profile(namespace, intent.profile)
+        return RevisionIntent(namespace=namespace, intent=intent, profile=profile, problem=problem)
 
     def wish(
         self,
         read: RevisionIntent,
         gpus: tuple[Gpu, ...],
         policy: Policy,
+        now: float,
         *,
         nodes: frozenset[str] | None = None,
-        learnt: LearntWork | None = None,
     ) -> SliceWish:
         """What a pod of the revision asks for."""
         intent, profile = read.intent, read.profile
@@ -81,36 +70,23 @@ class RevisionIntents:
             processes=intent.gpu_processes,
             gpu_product=intent.gpu_product,
             nodes=nodes,
-            tables=self._tables_of(read, gpus, learnt),
+            tables=self._tables_of(read, gpus, now),
         )
 
-    def _profile(self, namespace: str, name: str) -> tuple[Profile | None, str]:
-        found = self._profiles.get(namespace, name)
-        if found is None:
-            self._last_good.pop((namespace, name), None)
-            return None, f"LatencyProfile {namespace}/{name} does not exist"
-        try:
-            self._last_good[namespace, name] = to_profile(found)
-        except ClusterError as error:
-            return self._last_good.get((namespace, name)), str(error)
-        return self._last_good[namespace, name], ""
-
-    def _tables_of(
-        self, read: RevisionIntent, gpus: tuple[Gpu, ...], learnt: LearntWork | None
-    ) -> dict[str, CapacityTable]:
+    def _tables_of(self, read: RevisionIntent, gpus: tuple[Gpu, ...], now: float) -> dict[str, CapacityTable]:
         """By GPU product; empty for fixed scaling, which asks for no prediction."""
         intent = read.intent
         if intent.scaling == "fixed" or intent.slo_latency_s is None:
             return {}
         tables: dict[str, CapacityTable] = {}
         for gpu in {gpu.product: gpu for gpu in gpus}.values():
-            table = self._table(read, gpu, learnt)
-            if table is not None:
-                tables[gpu.product] = table
+            believed = self._book.believed(read.namespace, intent.profile, gpu.product, now)
+            if believed is not None:
+                tables[gpu.product] = self._table(intent, gpu, believed)
         return tables
 
-    def _table(self, read: RevisionIntent, gpu: Gpu, learnt: LearntWork | None) -> CapacityTable | None:
-        settings, intent = self._settings.hasgpu.value, read.intent
+    def _table(self, intent: GpuIntent, gpu: Gpu, believed: Believed) -> CapacityTable:
+        settings = self._settings.hasgpu.value
         own = (gpu.rounded_up(intent.sm_partition).percent,) if intent.sm_partition else ()
         terms = CapacityTerms(
             slo_latency_s=intent.slo_latency_s or 0.0,
@@ -121,23 +97,13 @@ class RevisionIntents:
             margin=settings.interference_percent / 100.0,
         )
         free = settings.capacity_margin_percent
-        key = (read.profile, learnt, terms, own, gpu.product, free)
+        key = (believed.version, terms, own, free)
         if key not in self._tables:
-            surface, from_traffic = _surface(read.profile, gpu.product, learnt)
-            if surface is None:
-                return None
             if len(self._tables) >= TABLES_KEPT:
                 self._tables.clear()
-            table = capacity_table(surface, terms, extra_sm_percents=own, learned=from_traffic)
+            table = capacity_table(believed.surface, terms, extra_sm_percents=own, learned=believed.from_traffic)
             self._tables[key] = _with_margin(table, free)
         return self._tables[key]
-
-
-def _surface(profile: Profile | None, product: str, learnt: LearntWork | None) -> tuple[Surface | None, bool]:
-    surface = fit_surface(profile, product) if profile is not None else None
-    if surface is None and learnt is not None:
-        return surface_of_work(1, learnt.sm_percent, learnt.work_s), True
-    return surface, False
 
 
 def _with_margin(table: CapacityTable, free_percent: float) -> CapacityTable:

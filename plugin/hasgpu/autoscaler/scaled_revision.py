@@ -5,7 +5,7 @@ Nothing here is the truth: a new leader starts with an empty record and arrives 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from hasgpu.cluster.metadata import condition
@@ -13,17 +13,9 @@ from hasgpu.cluster.objects import Pod
 from hasgpu.decision.hybrid import HybridState
 from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
-from hasgpu.model.report import PodSliceReport
 
 from .observed_load import ObservedLoad
-from .revision_intents import LearntWork
-
-LEARN_REQUESTS = 20.0
-"""Requests before their GPU time is believed."""
-_RELEARN = 0.1
-"""Relative change of the learnt work that is worth new tables."""
-_FORGET = 0.5
-_FORGET_REQUESTS = 400.0
+from .work_meter import WorkMeter
 
 
 @dataclass(slots=True)
@@ -44,13 +36,9 @@ class ScaledRevision:
     """When a quota of its pods was written last."""
     decided_in: str = ""
     """Context of the span of the last decision that changed something."""
-    learnt: LearntWork | None = None
+    meter: WorkMeter = field(default_factory=WorkMeter)
     complaint: str = ""
     """What the user was warned of last."""
-    _busy_s: float = 0.0
-    _requests: float = 0.0
-    _requests_before: float = 0.0
-    _busy_before_ns: dict[str, int] = field(default_factory=dict)
 
     def observe_pods(self, placements: Iterable[Placement], now: float) -> None:
         """Idle time begins when a pod could first serve."""
@@ -65,24 +53,6 @@ class ScaledRevision:
         if self.ready_since_s is not None:
             return max(self.ready_since_s, self.missed_s)
         return min(now, max(self.seen_s, self.waited_s, self.missed_s) + gives_up_after_s)
-
-    def learn(self, placements: tuple[Placement, ...], reports: Mapping[str, PodSliceReport]) -> None:
-        """GPU time of a request from the agents' meters: for a service that brought no profile."""
-        before = self._busy_before_ns
-        busy = {each.pod.uid: reports[each.pod.uid].busy_ns for each in placements if each.pod.uid in reports}
-        # A pod's first reading may hold its warm-up, which is no request's work.
-        self._busy_s += sum(max(0, ns - before[uid]) for uid, ns in busy.items() if uid in before) / 1e9
-        self._busy_before_ns = busy
-        self._requests += self.load.requests - self._requests_before
-        self._requests_before = self.load.requests
-        shares = {each.slice.sm_partition.percent for each in placements}
-        if self._requests < LEARN_REQUESTS or self._busy_s <= 0.0 or not shares:
-            return
-        work_s = self._busy_s / self._requests
-        if self.learnt is None or abs(work_s / self.learnt.work_s - 1.0) > _RELEARN:
-            self.learnt = LearntWork(sm_percent=min(shares), work_s=work_s)
-        if self._requests > _FORGET_REQUESTS:
-            self._busy_s, self._requests = self._busy_s * _FORGET, self._requests * _FORGET
 
 
 def raises_only(decision: Decision, replicas: int) -> Decision:

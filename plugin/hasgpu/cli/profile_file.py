@@ -13,13 +13,12 @@ import yaml
 from hasgpu.cluster.custom import LatencyProfile as Wire
 from hasgpu.cluster.custom import to_profile
 from hasgpu.cluster.errors import ClusterError
+from hasgpu.model.annotations import STATIC_FEATURES
 from hasgpu.model.profile import LatencyProfile, Measurement
 
 from .command import Trouble
 
 KIND = "LatencyProfile"
-STATIC_ANNOTATION = "hasgpu.dev/static-features"
-"""Operator counts and MACs as JSON: what a profile of few or no cells is predicted from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ def read_profile(path: Path) -> ProfileFile:
     try:
         wire = msgspec.convert(raw, Wire)
         annotations = raw.get("metadata", {}).get("annotations") or {}
-        statics = annotations.get(STATIC_ANNOTATION)
+        statics = annotations.get(STATIC_FEATURES)
         return ProfileFile(
             profile=to_profile(wire), statics=msgspec.json.decode(statics, type=dict[str, float]) if statics else None
         )
@@ -78,7 +77,7 @@ def profile_object(
     """The object as YAML holds it."""
     metadata: dict[str, Any] = {"name": name}
     if statics:
-        metadata["annotations"] = {STATIC_ANNOTATION: msgspec.json.encode(dict(statics)).decode()}
+        metadata["annotations"] = {STATIC_FEATURES: msgspec.json.encode(dict(statics)).decode()}
     spec: dict[str, Any] = {"model": model}
     if memory:
         spec["memory"] = memory

@@ -86,11 +86,12 @@ class Surface:
 
     def spread(self, batch: int, sm_percent: int) -> float:
         """Relative half-width of the interval around ``work_s``."""
-        if self.foreign:
-            return FOREIGN_SPREAD
         right = min(bisect_left(self.batches, batch), len(self.batches) - 1)
         if self.spreads:
-            return max(line.seconds(sm_percent) for line in self.spreads[max(right - 1, 0) : right + 1])
+            own = max(line.seconds(sm_percent) for line in self.spreads[max(right - 1, 0) : right + 1])
+            return max(own, FOREIGN_SPREAD) if self.foreign else own
+        if self.foreign:
+            return FOREIGN_SPREAD
         around = self.over_sm[max(right - 1, 0) : right + 1]
         inside = self.batches[0] <= batch <= self.batches[-1] and any(line.covers(sm_percent) for line in around)
         return NEAR_SPREAD if inside else FAR_SPREAD

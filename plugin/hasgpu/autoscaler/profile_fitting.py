@@ -1,0 +1,215 @@
+"""Process autoscaler: fits changed profiles and keeps what traffic has taught. On the leader; writes LatencyProfiles.
+
+A thread of its own, since a fit takes a second. A broken profile keeps its last good tables and says what is wrong.
+A service without a profile gets one of our own, with an empty spec, once its traffic has shown something.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from hasgpu.cluster.custom import LatencyProfile, to_profile
+from hasgpu.cluster.errors import ClusterError
+from hasgpu.cluster.metadata import condition
+from hasgpu.cluster.patch import add, json_patch, test
+from hasgpu.cluster.paths import LATENCY_PROFILES, collection, named
+from hasgpu.cluster.reflector import Reflector
+from hasgpu.cluster.session import Session, decode
+from hasgpu.model.annotations import LEARNED_LABEL, STATIC_FEATURES
+from hasgpu.prediction.learning import ServedWork, from_plain, to_plain
+from hasgpu.prediction.table import MOST_BYTES
+
+from .profile_book import MOVED, ProfileKey, served_measurements
+
+log = logging.getLogger(__name__)
+
+FITTED = "Fitted"
+EVERY_S = 60.0
+"""Least time between two writes of one profile that nobody changed."""
+AGAIN_S = 10.0
+"""After a write until our own watch shows it, and after a failure."""
+_TURN_S = 1.0
+_VERSION = 1
+
+Served = Mapping[str, ServedWork]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one fit."""
+
+    fits: Mapping[str, Any] | None
+    """None: the last good ones stay."""
+    error: Mapping[str, float] | None
+    reason: str
+    message: str
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the profile as it is now is in use."""
+        return self.reason in ("Measured", "Served")
+
+
+class ProfileFitting:
+    """``served`` and ``still_leading`` may be called from this thread; ``fit`` takes an order and returns an answer."""
+
+    def __init__(
+        self,
+        session: Session,
+        profiles: Reflector[LatencyProfile],
+        served: Callable[[], Mapping[ProfileKey, Served]],
+        still_leading: Callable[[float], bool],
+        fit: Callable[[bytes], bytes],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._session, self._profiles, self._served = session, profiles, served
+        self._still_leading, self._fit, self._clock = still_leading, fit, clock
+        self._last: dict[ProfileKey, tuple[int, float]] = {}
+        """Generation and time of the last attempt."""
+        self._thread = threading.Thread(target=self._run, name="profile fitting", daemon=True)
+
+    def start(self) -> None:
+        """Begins; it rests while this replica does not lead."""
+        self._thread.start()
+
+    def turn(self, now: float) -> None:
+        """Fits and writes what is due."""
+        served = self._served()
+        there = {(each.metadata.namespace, each.metadata.name): each for each in self._profiles.snapshot()}
+        for key in sorted({*there, *served}):
+            try:
+                self._one(key, there.get(key), served.get(key, {}), now)
+            except ClusterError as error:
+                log.warning("LatencyProfile %s/%s: not written: %s", *key, error)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_TURN_S)
+            try:
+                now = self._clock()
+                if self._profiles.synced and self._still_leading(now):
+                    self.turn(now)
+            except Exception:
+                # The loop's edge: what one turn brings up must not end all fitting.
+                log.exception("profile fitting: a turn failed")
+
+    def _one(self, key: ProfileKey, found: LatencyProfile | None, served: Served, now: float) -> None:
+        generation, (tried, at_s) = _generation(found), self._last.get(key, (-1, -math.inf))
+        changed = found is not None and found.status.observed_generation != generation
+        due = changed and (tried != generation or now - at_s >= AGAIN_S)
+        news = now - at_s >= EVERY_S and moved(found.status.learned if found is not None else None, served)
+        if not (due or news):
+            return
+        self._last[key] = (generation, now)
+        if found is None:
+            found = self._create(key)
+            log.info("LatencyProfile %s/%s: made for what its service's traffic shows", *key)
+        outcome = self._outcome(found, served, changed=changed or not found.spec.measurements)
+        if self._still_leading(self._clock()):
+            self._write(found, status_of(found, outcome, served, now))
+
+    def _outcome(self, found: LatencyProfile, served: Served, *, changed: bool) -> Outcome:
+        before = condition(found.status.conditions, FITTED)
+        if not changed and before is not None:
+            return Outcome(fits=None, error=_error(found), reason=before.reason, message=before.message)
+        try:
+            measured = tuple(each for each in to_profile(found).measurements if each.cells)
+            statics = found.metadata.annotations.get(STATIC_FEATURES)
+            order = {
+                "measurements": measured or served_measurements(served),
+                "statics": msgspec.json.decode(statics, type=dict[str, float]) if statics else None,
+            }
+        except (ClusterError, msgspec.MsgspecError) as error:
+            return Outcome(fits=None, error=None, reason="Broken", message=f"{error}; the last good fit stays in use")
+        if not order["measurements"]:
+            return Outcome(
+                fits={}, error=None, reason="NoCells", message="no cell is measured: it is learnt from traffic"
+            )
+        answer = msgspec.json.decode(self._fit(msgspec.json.encode(order)), type=dict[str, Any])
+        if "problem" in answer:
+            message = f"{answer['problem']}; the last good fit stays in use"
+            return Outcome(fits=None, error=None, reason="NotFitted", message=message)
+        count = sum(len(each.cells) for each in measured or served_measurements(served))
+        origin = "measured" if measured else "served"
+        return Outcome(
+            fits=answer["fits"], error=answer.get("error"), reason=origin.title(), message=f"{count} {origin} cells"
+        )
+
+    def _create(self, key: ProfileKey) -> LatencyProfile:
+        namespace, name = key
+        metadata = {"name": name, "namespace": namespace, "labels": {LEARNED_LABEL: "true"}}
+        body = {"apiVersion": "hasgpu.dev/v1alpha1", "kind": "LatencyProfile", "metadata": metadata, "spec": {}}
+        path = collection(LATENCY_PROFILES, namespace)
+        return decode(self._session.request("POST", path, body=body), LatencyProfile)
+
+    def _write(self, found: LatencyProfile, status: Mapping[str, Any]) -> None:
+        path = named(LATENCY_PROFILES, found.metadata.namespace, found.metadata.name, "status")
+        json_patch(self._session, path, [test("/metadata/uid", found.metadata.uid), add("/status", dict(status))])
+
+
+def status_of(found: LatencyProfile, outcome: Outcome, served: Served, now: float) -> dict[str, Any]:
+    """The whole status as it is to be."""
+    learned = found.status.learned or {}
+    kept: dict[str, Any] = {
+        "version": _VERSION,
+        "fits": outcome.fits if outcome.fits is not None else learned.get("fits") or {},
+        "served": {product: to_plain(work) for product, work in served.items() if work.shares},
+    }
+    if len(msgspec.json.encode(kept)) > MOST_BYTES:
+        # Only with tens of GPU products: tables can be made again, so the object stays small.
+        kept["fits"] = {}
+    status: dict[str, Any] = {
+        "conditions": [_condition(found, outcome, now)],
+        "observedGeneration": found.metadata.generation,
+        "learned": kept,
+    }
+    if outcome.error:
+        status["error"] = dict(outcome.error)
+    return status
+
+
+def moved(learned: Mapping[str, Any] | None, served: Served) -> bool:
+    """Whether traffic has shown something that the object does not say yet."""
+    kept = (learned or {}).get("served") or {}
+    for product, work in served.items():
+        try:
+            before = {share.sm_percent: share.log_work for share in from_plain(kept.get(product, [])).shares}
+        except (ValueError, AttributeError):
+            before = {}
+        for share in work.shares:
+            if abs(share.log_work - before.get(share.sm_percent, math.inf)) >= MOVED:
+                return True
+    return False
+
+
+def _condition(found: LatencyProfile, outcome: Outcome, now: float) -> dict[str, Any]:
+    before, status = condition(found.status.conditions, FITTED), "True" if outcome.fitted else "False"
+    since = datetime.fromtimestamp(now, UTC)
+    if before is not None and before.status == status and before.last_transition_time is not None:
+        since = before.last_transition_time
+    return {
+        "type": FITTED,
+        "status": status,
+        "reason": outcome.reason,
+        "message": outcome.message[:1024],
+        "lastTransitionTime": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "observedGeneration": found.metadata.generation,
+    }
+
+
+def _error(found: LatencyProfile) -> Mapping[str, float] | None:
+    error = found.status.error
+    return None if error is None else {"medianPercent": error.median_percent, "p90Percent": error.p90_percent}
+
+
+def _generation(found: LatencyProfile | None) -> int:
+    return found.metadata.generation if found is not None else 0

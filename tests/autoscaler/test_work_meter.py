@@ -1,0 +1,89 @@
+"""GPU time of a request from meters and counts: divided as launches are, without warm-ups, never from overload."""
+
+from __future__ import annotations
+
+import pytest
+from hasgpu.autoscaler.work_meter import WorkMeter, WorkSample
+from hasgpu.model.gpu import GpuSlice, Placement
+from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.report import PodSliceReport
+from hasgpu.model.units import SmPartition, TimeQuota
+
+PRODUCTS = {"GPU-a": "V100"}
+
+
+def pod(name: str, sm: int = 20, ready: bool = True) -> Placement:
+    entry = GpuSlice(
+        gpu_uuid="GPU-a", row=0, sm_partition=SmPartition(sm), time_quota=TimeQuota(50), memory_bytes=1, generation=1
+    )
+    return Placement(
+        pod=PodKey("ns", name, name), revision=RevisionKey("ns", "r"), slice=entry, processes=1, ready=ready
+    )
+
+
+def report(name: str, busy_ms: float, launches: int, quota: int = 50) -> PodSliceReport:
+    return PodSliceReport(
+        pod_uid=name, namespace="ns", name=name, gpu_uuid="GPU-a", generation=1, quota_percent=quota, processes=1,
+        busy_ns=int(busy_ms * 1e6), gated_ns=0, debt_ns=0, launches=launches, waiting=0, memory_bytes=1, sm_count=16,
+        alive=True,
+    )  # fmt: skip
+
+
+class Watched:
+    """One meter, told a second after another."""
+
+    def __init__(self, *pods: Placement, batch_size: int = 1) -> None:
+        self.meter, self.pods, self.batch_size, self.now = WorkMeter(), list(pods), batch_size, 0.0
+
+    def second(self, requests: float, *reports: PodSliceReport) -> list[WorkSample]:
+        self.now += 1.0
+        heard = {each.pod_uid: each for each in reports}
+        return self.meter.read(self.pods, heard, PRODUCTS, requests, self.now, batch_size=self.batch_size)
+
+
+def test_a_window_of_requests_is_a_sample() -> None:
+    watched = Watched(pod("a"))
+    assert watched.second(0, report("a", 500, 90)) == []
+    assert watched.second(12, report("a", 620, 210)) == []
+    (sample,) = watched.second(24, report("a", 740, 330))
+    assert (sample.product, sample.sm_percent, sample.overloaded) == ("V100", 20, False)
+    assert sample.work_s == pytest.approx(0.010)
+    assert sample.requests == 24
+
+
+def test_requests_of_pods_with_different_shares_are_divided_as_launches_are() -> None:
+    watched = Watched(pod("a", sm=20), pod("b", sm=80))
+    watched.second(0, report("a", 0, 0), report("b", 0, 0))
+    found = watched.second(40, report("a", 300, 100), report("b", 300, 300))
+    assert {each.sm_percent: each.work_s for each in found} == pytest.approx({20: 0.030, 80: 0.010})
+
+
+def test_what_a_pod_does_before_it_is_ready_is_nobodys_request() -> None:
+    watched = Watched(pod("a", ready=False))
+    watched.second(0, report("a", 0, 0))
+    watched.second(0, report("a", 900, 500))
+    watched.pods = [pod("a")]
+    watched.second(5, report("a", 950, 550))
+    (sample,) = watched.second(25, report("a", 1150, 750))
+    assert sample.work_s == pytest.approx(0.010)
+
+
+def test_a_pod_that_uses_all_its_slots_teaches_nothing() -> None:
+    watched = Watched(pod("a"))
+    watched.second(0, report("a", 0, 0))
+    (sample,) = watched.second(40, report("a", 480, 400))
+    assert sample.overloaded
+
+
+def test_a_function_that_batches_teaches_only_what_lone_requests_take() -> None:
+    watched = Watched(pod("a"), batch_size=8)
+    watched.second(0, report("a", 0, 0))
+    (busy,) = watched.second(40, report("a", 200, 100))
+    (quiet,) = watched.second(60, report("a", 300, 200))
+    assert (busy.overloaded, quiet.overloaded) == (True, False)
+
+
+def test_a_restarted_count_is_no_negative_work() -> None:
+    watched = Watched(pod("a"))
+    watched.second(0, report("a", 900, 900))
+    assert watched.second(40, report("a", 100, 100)) == []
