@@ -32,6 +32,15 @@ class PodSliceReport:
     row: int = 0
     sm_percent: int = 0
     """SMs of the row as laid; with ``row`` it lets a pod be counted whose object is gone already. 0: unknown."""
+    borrowed_ns: int = 0
+    """Of ``busy_ns``: in idle time of the row that was lent, owed to nobody."""
+    overrun_ns: int = 0
+    """Of ``busy_ns``: outside its slots, owed."""
+    forgiven_ns: int = 0
+    """Debt above the cap, never repaid."""
+    refused_allocations: int = 0
+    bypass_suspected: int = 0
+    """Drivers loaded beside the one behind the shim: what runs through them is not held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

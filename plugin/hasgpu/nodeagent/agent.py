@@ -191,13 +191,15 @@ class Agent:
             log.warning("GPU objects not listed: %s", error)
 
     def _metrics(self) -> str:
+        report = self._slices.report()
         return to_text(
             Known(
                 devices=self._devices,
                 usages=dict(self._usages),
                 xids=self._health.xids(),
                 schedules=self._slices.schedules(),
-                report=self._slices.report(),
+                report=report,
+                busy={pod.pod_uid: self._meter.busy_fraction(pod.pod_uid) for pod in report.pods},
             )
         )
 

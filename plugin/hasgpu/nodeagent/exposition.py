@@ -22,14 +22,20 @@ FAMILIES = {
     "hasgpu_gpu_foreign_processes": ("gauge", "Processes that use the GPU without MPS."),
     "hasgpu_row_sm_ratio": ("gauge", "SM partition of the row."),
     "hasgpu_row_quota_ratio": ("gauge", "Sum of the time quotas laid in the row."),
+    "hasgpu_row_busy_ratio": ("gauge", "GPU time of the row used in the last seconds."),
     "hasgpu_slice_quota_ratio": ("gauge", "Time quota laid for the pod."),
     "hasgpu_slice_generation": ("gauge", "Last generation laid for the pod."),
     "hasgpu_slice_busy_seconds_total": ("counter", "GPU time measured for the pod."),
+    "hasgpu_slice_borrowed_seconds_total": ("counter", "Of its GPU time: in idle time that was lent, not owed."),
+    "hasgpu_slice_overrun_seconds_total": ("counter", "Of its GPU time: outside its slots, owed."),
+    "hasgpu_slice_debt_forgiven_seconds_total": ("counter", "Debt above the cap."),
     "hasgpu_slice_gated_seconds_total": ("counter", "Time its launches were held at the gate."),
     "hasgpu_slice_debt_seconds": ("gauge", "GPU time it owes its row."),
     "hasgpu_slice_launches_total": ("counter", "Launches let through."),
     "hasgpu_slice_waiting_launches": ("gauge", "Launches held at the gate now."),
     "hasgpu_slice_memory_usage_bytes": ("gauge", "Device memory the pod has allocated."),
+    "hasgpu_slice_allocations_refused_total": ("counter", "Allocations beyond its memory."),
+    "hasgpu_slice_bypass_suspected": ("gauge", "Drivers loaded beside the one behind the shim."),
     "hasgpu_slice_processes": ("gauge", "Its processes that use the GPU."),
 }
 """Every metric of the agent: kind and meaning, as docs/metrics.md says them."""
@@ -46,6 +52,8 @@ class Known:
     xids: Mapping[tuple[str, int], int]
     schedules: Mapping[str, GpuSchedule]
     report: NodeReport
+    busy: Mapping[str, float]
+    """By pod UID: the part of its row's time that it used in the last seconds."""
 
 
 def to_text(known: Known) -> str:
@@ -85,7 +93,9 @@ def _of_rows(known: Known) -> Iterable[Sample]:
             labels = {"gpu": uuid, "row": str(row)}
             quota = sum(entry.quota_percent for entry in schedule.entries if entry.row == row)
             yield "hasgpu_row_sm_ratio", labels, sm / 100
+            busy = sum(known.busy.get(entry.pod_uid, 0.0) for entry in schedule.entries if entry.row == row)
             yield "hasgpu_row_quota_ratio", labels, quota / 100
+            yield "hasgpu_row_busy_ratio", labels, busy
 
 
 def _of_slices(known: Known) -> Iterable[Sample]:
@@ -96,11 +106,16 @@ def _of_slices(known: Known) -> Iterable[Sample]:
         yield "hasgpu_slice_quota_ratio", labels, pod.quota_percent / 100
         yield "hasgpu_slice_generation", labels, pod.generation
         yield "hasgpu_slice_busy_seconds_total", labels, pod.busy_ns / 1e9
+        yield "hasgpu_slice_borrowed_seconds_total", labels, pod.borrowed_ns / 1e9
+        yield "hasgpu_slice_overrun_seconds_total", labels, pod.overrun_ns / 1e9
+        yield "hasgpu_slice_debt_forgiven_seconds_total", labels, pod.forgiven_ns / 1e9
         yield "hasgpu_slice_gated_seconds_total", labels, pod.gated_ns / 1e9
         yield "hasgpu_slice_debt_seconds", labels, pod.debt_ns / 1e9
         yield "hasgpu_slice_launches_total", labels, pod.launches
         yield "hasgpu_slice_waiting_launches", labels, pod.waiting
         yield "hasgpu_slice_memory_usage_bytes", labels, pod.memory_bytes
+        yield "hasgpu_slice_allocations_refused_total", labels, pod.refused_allocations
+        yield "hasgpu_slice_bypass_suspected", labels, pod.bypass_suspected
         yield "hasgpu_slice_processes", labels, pod.processes
 
 

@@ -250,6 +250,11 @@ class Slices:
             alive=True,
             row=entry.row,
             sm_percent=sm_percent,
+            borrowed_ns=page.borrowed_ns if page else 0,
+            overrun_ns=page.overrun_ns if page else 0,
+            forgiven_ns=page.forgiven_ns if page else 0,
+            refused_allocations=page.refused_allocations if page else 0,
+            bypass_suspected=page.bypass_suspected if page else 0,
         )
 
 
