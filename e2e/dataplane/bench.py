@@ -75,14 +75,24 @@ class Bench:
         self.log = KernelLog(0, folder / "emulated")
         self.page = SchedulePage.create(str(folder / "schedule.v1"), self.log.uuid)
         self.children: list[subprocess.Popen[str]] = []
+        self.mps: subprocess.Popen[str] | None = None
 
     def start_mps(self) -> subprocess.Popen[str]:
         """The MPS daemon of the GPU, once it takes clients."""
         environment = self.environment | {"CUDA_MPS_LOG_DIRECTORY": str(self.folder)}
         daemon = subprocess.Popen([DOUBLE / "nvidia-cuda-mps-control", "-f"], env=environment, text=True)
         self.children.append(daemon)
-        self.wait_for((self.folder / "control").exists)
+        self.wait_for((self.folder / "control_privileged").exists)
+        self.mps = daemon
         return daemon
+
+    def stop_mps(self) -> None:
+        """Kills the daemon, as the kernel would for want of memory."""
+        assert self.mps
+        self.mps.kill()
+        self.mps.wait()
+        for name in ("control", "control_privileged"):
+            (self.folder / name).unlink()
 
     @staticmethod
     def wait_for(condition: Callable[[], object], within_s: float = 5) -> None:
@@ -156,7 +166,7 @@ class Bench:
         assert isinstance(found, PodPageReport)
         return found
 
-    def start(self, uid: str | None, *command: object, **extra: str) -> subprocess.Popen[str]:
+    def start(self, uid: str | None, *command: object, stdin: int | None = None, **extra: str) -> subprocess.Popen[str]:
         """A process of pod ``uid``, behind the shim; ``None``: of no pod."""
         environment = self.environment | {
             "LD_PRELOAD": str(SHIM),
@@ -172,7 +182,7 @@ class Bench:
                 "HASGPU_PAGE_FILE": str(self.page_of(uid)),
             }
         words = [*self.ahead, *(str(word) for word in command)]
-        child = subprocess.Popen(words, env=environment | extra, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(words, env=environment | extra, stdin=stdin, stdout=subprocess.PIPE, text=True)
         self.children.append(child)
         return child
 
@@ -185,7 +195,9 @@ class Bench:
         assert json.loads(child.stdout.readline()) == {"ready": True}
         return child
 
-    def start_python(self, uid: str | None, program: str, before: str = "", **extra: str) -> subprocess.Popen[str]:
+    def start_python(
+        self, uid: str | None, program: str, before: str = "", stdin: int | None = None, **extra: str
+    ) -> subprocess.Popen[str]:
         """A Python program that calls the driver by ctypes as ``cuda``; it prints what it leaves in ``answer``."""
         text = (
             "import ctypes, json\n"
@@ -198,7 +210,7 @@ class Bench:
             "    assert cuda.cuCtxSetCurrent(context) == 0\n"
             f"{before}\n{textwrap.dedent(program)}\nprint(json.dumps(answer))"
         )
-        return self.start(uid, sys.executable, "-c", text, **extra)
+        return self.start(uid, sys.executable, "-c", text, stdin=stdin, **extra)
 
     def python(self, uid: str | None, program: str, before: str = "", **extra: str) -> Any:
         """The value that such a program leaves in ``answer``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +13,23 @@ import pytest
 from hasgpu.cluster.custom import HEALTHY, MPS_READY
 from hasgpu.device.mps import MpsControl
 from hasgpu.device.nvml import Nvml
-from hasgpu.nodeagent.health import Health
+from hasgpu.nodeagent.health import ONLY_MPS, Health
 
 from tests.device.emulated import BUILD, emulated_driver, mps_daemon, tool
+
+FOREIGNER = """
+import ctypes, time
+cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+assert cuda.cuInit(0) == 0
+assert cuda.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
+print(flush=True)
+time.sleep(30)
+"""
+
+
+def driver_environment() -> dict[str, str]:
+    """Of a process that reaches the driver and no MPS daemon."""
+    return {**os.environ, "LD_LIBRARY_PATH": str(BUILD), "CUDA_MPS_PIPE_DIRECTORY": "/nobody"}
 
 
 @pytest.fixture
@@ -46,6 +63,25 @@ def test_a_gpu_without_a_daemon_is_healthy_but_not_ready(nvml: Nvml, control: Mp
     findings, _ = health(nvml, control).check(nvml.devices()[1])
     assert findings[HEALTHY].holds
     assert (findings[MPS_READY].holds, findings[MPS_READY].reason) == (False, "DaemonUnreachable")
+
+
+def test_who_uses_the_gpu_past_mps_is_named_and_the_server_is_not(nvml: Nvml, control: MpsControl) -> None:
+    watching, device = health(nvml, control), nvml.devices()[0]
+    findings, usage = watching.check(device)
+    assert usage is not None
+    assert (findings[ONLY_MPS].holds, usage.foreign_processes) == (True, ())
+    with subprocess.Popen([sys.executable, "-c", FOREIGNER], env=driver_environment(), stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        findings, usage = watching.check(device)
+        child.kill()
+    assert usage is not None
+    assert (findings[ONLY_MPS].reason, usage.foreign_processes) == ("ForeignProcesses", (child.pid,))
+    assert findings[MPS_READY].holds
+
+
+def test_of_a_gpu_whose_server_is_unknown_no_process_is_called_foreign(nvml: Nvml, control: MpsControl) -> None:
+    assert ONLY_MPS not in health(nvml, control).check(nvml.devices()[1])[0]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,27 @@ def test_a_lost_mps_server_shows_as_a_broken_context(bench: Bench) -> None:
     assert bench.report(A).last_error in (805, 806, 807)
 
 
+def test_an_error_counts_until_its_process_has_gone(bench: Bench) -> None:
+    bench.start_mps()
+    bench.publish(entry(A, 0, 30))
+    sidecar = Sidecar(bench)
+
+    def break_context() -> None:
+        with open(bench.page_of(A), "r+b") as page:
+            page.seek(at.PAGE_LAST_ERROR[0])
+            page.write(struct.pack("<I", 719))
+
+    child = bench.run(A, "async", 500, 5)
+    bench.wait_for(lambda: bench.report(A).launches)
+    break_context()
+    assert sidecar.get("/readyz") == (503, "the CUDA context is broken: error 719\n")
+    child.kill()
+    child.wait()
+    assert sidecar.get("/readyz")[0] == 200
+    bench.run(A, "async", 500, 5)
+    bench.wait_for(lambda: bench.report(A).last_error == 0)
+
+
 def test_its_metrics_are_the_pods(bench: Bench) -> None:
     bench.start_mps()
     bench.publish(entry(A, 0, 30))

@@ -43,6 +43,10 @@ class MpsControl:
         """Process ids of a server's clients."""
         return _numbers(self.ask(f"get_client_list {server}"))
 
+    def quit(self, within_s: int = 2) -> None:
+        """Ends the daemon, and its clients with it once the time is over; whoever keeps it starts it again."""
+        self.ask(f"quit -t {within_s}")
+
     def ask(self, command: str) -> str:
         """The daemon's answer to one command; MpsUnreachable where no daemon listens."""
         try:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from hasgpu.cluster.custom import MPS_READY
 from hasgpu.cluster.errors import ClusterError
 from hasgpu.cluster.events import EventRecorder, Regarding
 from hasgpu.cluster.objects import ConfigMap, Pod
@@ -20,7 +21,7 @@ from hasgpu.cluster.session import Session
 from hasgpu.decision.timetable import Objection
 from hasgpu.device.mps import MpsControl, control_program
 from hasgpu.device.nvml import Device, Nvml, Usage
-from hasgpu.device.pages import SchedulePage
+from hasgpu.device.pages import SchedulePage, read_pod_page
 from hasgpu.model.annotations import SETTINGS_CONFIG_MAP
 from hasgpu.settings.hasgpu import parse_hasgpu
 from hasgpu.settings.store import Setting
@@ -30,10 +31,11 @@ from .csi import CsiDriver
 from .exposition import Known, to_text
 from .folders import Folders
 from .gpu_objects import WITHIN_LEDGER, GpuObject, Shares, disown, ledger_finding
-from .health import Health, in_fault
+from .health import FAULT, Health, in_fault
 from .meter import Meter
 from .options import Options
 from .processes import pods_with_processes
+from .recovery import GRACE_S, Ended, Recovery
 from .slices import NodeView, Slices, Tuning
 from .volumes import Volumes, install_library
 
@@ -76,6 +78,7 @@ class Agent:
             for device in self._devices
         }
         self._health = Health(nvml, self._devices, controls)
+        self._recovery = Recovery(lambda uid: read_pod_page(str(folders.pod(uid).page)), controls)
         self._usages: dict[str, Usage] = {}
         self._disowned = False
         self._csi = CsiDriver(options.node, options.kubelet, self._volumes, self._slices)
@@ -151,25 +154,35 @@ class Agent:
         self._came_round_s = time.monotonic()
 
     def _tell_objection(self, objection: Objection) -> None:
-        key = self._slices.key(objection.pod_uid)
         said = f"row {objection.row}: {objection.asked_percent}% asked, {objection.laid_percent}% laid: {objection.why}"
-        log.warning("pod %s %s", key, said)
+        self._warn(objection.pod_uid, "SliceNotLaid", said)
+
+    def _tell_ended(self, ended: Ended) -> None:
+        said = f"{ended.why} for {GRACE_S:.0f} s: its {len(ended.pids)} GPU processes were ended, to start anew"
+        self._warn(ended.pod_uid, "GpuContextLost", said)
+
+    def _warn(self, uid: str, reason: str, said: str) -> None:
+        key = self._slices.key(uid)
+        log.warning("pod %s %s", key or uid, said)
         if key is not None:
             regarding = Regarding(api_version="v1", kind="Pod", namespace=key.namespace, name=key.name, uid=key.uid)
-            self._events.event(regarding, "Warning", "SliceNotLaid", said)
+            self._events.event(regarding, "Warning", reason, said)
 
     def _tell_status(self) -> None:
-        """Samples the pods' pages and keeps the GPU objects."""
+        """Samples the pods' pages, keeps the GPU objects, and ends who is broken for good."""
         schedules = self._slices.schedules()
-        uids = [entry.pod_uid for schedule in schedules.values() for entry in schedule.entries]
+        gpu_of = {entry.pod_uid: uuid for uuid, schedule in schedules.items() for entry in schedule.entries}
         now_s = time.monotonic()
-        self._meter.sample(uids, now_s)
-        busy = {uid: self._meter.busy_fraction(uid) for uid in uids}
+        self._meter.sample(gpu_of, now_s)
+        busy = {uid: self._meter.busy_fraction(uid) for uid in gpu_of}
         self._disown_missing()
+        faulted = set()
         for device in self._devices:
             findings, usage = self._health.check(device)
             objected = [each for each in self._objected if each.gpu_uuid == device.uuid]
             self._slices.mark_fault(device.uuid, in_fault(findings))
+            if findings[MPS_READY].reason == FAULT:
+                faulted.add(device.uuid)
             findings[WITHIN_LEDGER] = ledger_finding(objected)
             if usage is not None:
                 self._usages[device.uuid] = usage
@@ -179,6 +192,8 @@ class Agent:
                 self._objects[device.uuid].tell(findings, shares, time.time())
             except ClusterError as error:
                 log.warning("GPU %s not told: %s", device.uuid, error)
+        for ended in self._recovery.step(gpu_of, faulted, now_s):
+            self._tell_ended(ended)
 
     def _disown_missing(self) -> None:
         """Once, as soon as the API server can be reached."""

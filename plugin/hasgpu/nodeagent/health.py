@@ -1,10 +1,11 @@
-"""How the GPUs and their MPS daemons are: two conditions a GPU. Starts MPS servers, never daemons."""
+"""How the GPUs and their MPS daemons are: the conditions of a GPU. Starts MPS servers, never daemons."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hasgpu.cluster.custom import HEALTHY, MPS_READY
 from hasgpu.device.errors import DeviceError, MpsUnreachable, Unsupported
@@ -15,12 +16,23 @@ from .gpu_objects import Finding
 
 log = logging.getLogger(__name__)
 
+ONLY_MPS = "OnlyMPS"
+"""Condition: nobody uses the GPU past MPS, whose limits would not hold for them."""
+FAULT = "Fault"
+"""Reason: a client's fatal fault broke the contexts of all clients of the MPS server."""
 _EVENT_TIMEOUT_MS = 1000
 
 
 def in_fault(findings: Mapping[str, Finding]) -> bool:
     """True where what runs on the GPU now is broken, not only where nothing new should come."""
-    return any(finding.reason in ("Fault", "GpuLost") for finding in findings.values())
+    return any(finding.reason in (FAULT, "GpuLost") for finding in findings.values())
+
+
+def _only_mps(foreign: tuple[int, ...]) -> Finding:
+    if not foreign:
+        return Finding(holds=True, reason="OnlyMPS")
+    said = f"processes {', '.join(map(str, foreign))} use the GPU past MPS: no limit holds for them"
+    return Finding(holds=False, reason="ForeignProcesses", message=said[:1024])
 
 
 class Health:
@@ -53,7 +65,13 @@ class Health:
             healthy = self._healthy(device)
         except DeviceError as error:
             healthy = Finding(holds=False, reason="GpuLost", message=str(error))
-        return {HEALTHY: healthy, MPS_READY: self._mps(device)}, usage
+        mps, servers = self._mps(device)
+        findings = {HEALTHY: healthy, MPS_READY: mps}
+        if usage is not None and servers:  # the server itself is a process on the GPU
+            foreign = tuple(pid for pid in usage.foreign_processes if pid not in servers)
+            usage = replace(usage, foreign_processes=foreign)
+            findings[ONLY_MPS] = _only_mps(foreign)
+        return findings, usage
 
     def xids(self) -> dict[tuple[str, int], int]:
         """Faults seen, by GPU and Xid."""
@@ -67,7 +85,8 @@ class Health:
             return Finding(holds=False, reason="MigEnabled", message="MIG is on: hasgpu shares whole GPUs only")
         return Finding(holds=True, reason="Healthy")
 
-    def _mps(self, device: Device) -> Finding:
+    def _mps(self, device: Device) -> tuple[Finding, tuple[int, ...]]:
+        """The condition, and the server's processes where they are known."""
         control = self._controls[device.uuid]
         try:
             servers = control.servers()
@@ -76,14 +95,13 @@ class Health:
                 servers = control.servers()
             states = {server: control.server_state(server) for server in servers}
         except MpsUnreachable as error:
-            return Finding(holds=False, reason="DaemonUnreachable", message=str(error))
+            return Finding(holds=False, reason="DaemonUnreachable", message=str(error)), ()
         if "FAULT" in states.values():
-            return Finding(
-                holds=False, reason="Fault", message="a client took the MPS server down; it waits for the others"
-            )
+            said = "a client took the MPS server down; it waits for the others"
+            return Finding(holds=False, reason=FAULT, message=said), servers
         if not states:
-            return Finding(holds=False, reason="NoServer", message="the MPS daemon started no server")
-        return Finding(holds=True, reason="Ready")
+            return Finding(holds=False, reason="NoServer", message="the MPS daemon started no server"), ()
+        return Finding(holds=True, reason="Ready"), servers
 
     def _listen(self) -> None:
         while not self._stopping.is_set():

@@ -41,6 +41,12 @@ static bool sm_count_fits(uint32_t seen, uint32_t total, uint32_t step, uint32_t
     return seen >= low && seen <= (high < total ? high : total);
 }
 
+/* The kernel drops a lock with its holder. */
+static bool is_live(int fd, unsigned index) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HASGPU_LOCK_OFFSET + index, .l_len = 1};
+    return !fcntl(fd, F_GETLK, &lock) && lock.l_type != F_UNLCK;
+}
+
 bool report_ready(char *reason, size_t size) {
     static struct hasgpu_schedule schedule;
     struct hasgpu_page page;
@@ -49,6 +55,8 @@ bool report_ready(char *reason, size_t size) {
         snprintf(reason, size, "the pod's page cannot be read");
         return false;
     }
+    bool in_use = false; /* what broke a process that has gone is not the next one's */
+    for (unsigned i = 0; i < HASGPU_PROCESSES; i++) in_use |= is_live(fd, i);
     close(fd);
     if (!read_schedule(&schedule)) {
         snprintf(reason, size, "the GPU's schedule cannot be read");
@@ -58,7 +66,7 @@ bool report_ready(char *reason, size_t size) {
         snprintf(reason, size, "the GPU is in FAULT (%u)", schedule.fault);
         return false;
     }
-    if (page.last_error) {
+    if (page.last_error && in_use) {
         snprintf(reason, size, "the CUDA context is broken: error %u", page.last_error);
         return false;
     }
@@ -82,11 +90,6 @@ static void line(char *text, size_t size, const char *format, ...) {
 
 static void metric(char *text, size_t size, const char *name, const char *kind, const char *help, double value) {
     line(text, size, "# HELP %s %s\n# TYPE %s %s\n%s %.9g\n", name, help, name, kind, name, value);
-}
-
-static bool is_live(int fd, unsigned index) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HASGPU_LOCK_OFFSET + index, .l_len = 1};
-    return !fcntl(fd, F_GETLK, &lock) && lock.l_type != F_UNLCK;
 }
 
 int report_metrics(char *text, size_t size, bool mps_up) {

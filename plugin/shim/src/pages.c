@@ -51,6 +51,7 @@ static void claim_slot(void) {
     hasgpu_pages.process->pid = (uint32_t)getpid();
     hasgpu_pages.process->start_ticks = start_ticks();
     hasgpu_pages.process->heartbeat_ns = now_ns();
+    page->last_error = 0; /* it was of one that has gone; who lives on with a broken context will say so again */
     __atomic_store_n(&hasgpu_pages.process->state, 1, __ATOMIC_RELEASE);
 }
 
