@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hasgpu.autoscaler.work_meter import WorkMeter, WorkSample
+from hasgpu.autoscaler.observed_load import ObservedLoad
+from hasgpu.autoscaler.work_meter import LEAST_WAY_S, WorkMeter, WorkSample
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.report import PodSliceReport
@@ -34,11 +35,16 @@ class Watched:
 
     def __init__(self, *pods: Placement, batch_size: int = 1) -> None:
         self.meter, self.pods, self.batch_size, self.now = WorkMeter(), list(pods), batch_size, 0.0
+        self.load = ObservedLoad(0.0)
 
-    def second(self, requests: float, *reports: PodSliceReport) -> list[WorkSample]:
+    def second(self, requests: float, *reports: PodSliceReport, flight_s: float = 0.0) -> list[WorkSample]:
         self.now += 1.0
+        self.load.requests = requests
+        self.load.in_flight_s += flight_s
         heard = {each.pod_uid: each for each in reports}
-        return self.meter.read(self.pods, heard, PRODUCTS, requests, self.now, batch_size=self.batch_size)
+        return self.meter.read(
+            self.pods, heard, PRODUCTS, self.load, self.now, batch_size=self.batch_size, window_s=0.040
+        )
 
 
 def test_a_window_of_requests_is_a_sample() -> None:
@@ -87,3 +93,20 @@ def test_a_restarted_count_is_no_negative_work() -> None:
     watched = Watched(pod("a"))
     watched.second(0, report("a", 900, 900))
     assert watched.second(40, report("a", 100, 100)) == []
+
+
+def test_mean_latency_says_how_much_of_its_slots_a_request_takes_at_most() -> None:
+    """30 ms on the GPU at the whole of it, of which 12 ms are kernels: the rest is the host's."""
+    watched = Watched(pod("a"))
+    watched.second(0, report("a", 0, 0, quota=100))
+    (sample,) = watched.second(40, report("a", 480, 400, quota=100), flight_s=40 * (0.030 + LEAST_WAY_S))
+    assert sample.work_s == pytest.approx(0.012)
+    assert sample.most_s == pytest.approx(0.030, rel=0.01)
+
+
+def test_a_quota_that_changed_meanwhile_leaves_latency_unexplained() -> None:
+    watched = Watched(pod("a"))
+    watched.second(0, report("a", 0, 0))
+    watched.second(10, report("a", 100, 100, quota=30), flight_s=1.0)
+    (sample,) = watched.second(40, report("a", 400, 400, quota=60), flight_s=1.0)
+    assert sample.most_s is None

@@ -16,9 +16,10 @@ FLAT = surface_of_work(1, 1, 0.010)
 
 
 def served(*rows: tuple[int, float], requests: float = 300.0) -> ServedWork:
+    """Of GPU-bound requests: their latency leaves no room for anything else."""
     work = ServedWork()
     for sm, ratio in rows:
-        work = work.observed(sm, 0.01 * ratio, requests, now=0.0)
+        work = work.observed(sm, 0.01 * ratio, requests, now=0.0, most_s=0.01 * ratio)
     return work
 
 
@@ -41,6 +42,29 @@ def test_a_wrong_shape_is_healed_where_it_was_served() -> None:
 
 def test_no_measurement_moves_a_prediction_beyond_its_bound() -> None:
     assert factor(served((20, 1e6)), 20) <= math.exp(BOUND) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("work_ms", "most_ms", "believed"),
+    [
+        pytest.param(5.0, 20.0, 1.0, id="a host that leaves the GPU idle explains the difference"),
+        pytest.param(5.0, None, 1.0, id="GPU time alone is only the least"),
+        pytest.param(13.0, 20.0, 1.3, id="more GPU time than predicted is more"),
+        pytest.param(5.0, 8.0, 0.8, id="less latency than predicted is less"),
+    ],
+)
+def test_a_prediction_moves_only_as_far_as_it_lies_outside(
+    work_ms: float, most_ms: float | None, believed: float
+) -> None:
+    most_s = None if most_ms is None else most_ms / 1e3
+    work = ServedWork().observed(20, work_ms / 1e3, 300.0, now=0.0, most_s=most_s)
+    assert factor(work, 20) == pytest.approx(believed, rel=0.01)
+
+
+def test_without_a_prediction_an_idle_gpu_counts_as_taken() -> None:
+    bound = ServedWork().observed(50, 0.020, 20.0, now=0.0, most_s=0.025)
+    idle = ServedWork().observed(50, 0.007, 20.0, now=0.0, most_s=0.017)
+    assert [cell.latency_ms for cell in (*bound.cells(), *idle.cells())] == pytest.approx([20.0, 17.0])
 
 
 def test_overload_teaches_nothing() -> None:
@@ -72,7 +96,7 @@ def test_a_profile_wrong_in_level_and_shape_heals_within_three_hundred_requests(
     for sm in (10, 20, 50):
         for _ in range(5):
             mean = sum(true.work_s(1, sm) * chance.lognormvariate(0.0, 0.2) for _ in range(20)) / 20
-            work = work.observed(sm, mean, 20.0, now=0.0)
+            work = work.observed(sm, mean, 20.0, now=0.0, most_s=mean)
     heals = healed(wrong, work, 0.0)
     for sm in (10, 15, 20, 35, 50):
         assert heals.work_s(1, sm) == pytest.approx(true.work_s(1, sm), rel=0.12)

@@ -199,8 +199,16 @@ class HasClass:
     ) -> None:
         """What the revision's requests have taken goes to its profile, and so to all that use it."""
         products = {gpu.uuid: gpu.product for gpu in world.gpus}
-        requests, batch_size = record.load.requests, read.intent.batch_size
-        for sample in record.meter.read(placements, world.reports, products, requests, now, batch_size=batch_size):
+        samples = record.meter.read(
+            placements,
+            world.reports,
+            products,
+            record.load,
+            now,
+            batch_size=read.intent.batch_size,
+            window_s=self._around.settings.hasgpu.value.window_s,
+        )
+        for sample in samples:
             self._book.observe(read.namespace, read.intent.profile, sample, now)
 
     def _view(

@@ -38,6 +38,8 @@ class ObservedLoad:
         """What is expected; a new revision starts from its predecessor's."""
         self.requests = 0.0
         """Requests seen so far."""
+        self.in_flight_s = 0.0
+        """Time that all of them have spent in flight so far."""
         self._busy_until_s = now
 
     def take(self, message: StatMessage, now: float) -> None:
@@ -48,6 +50,7 @@ class ObservedLoad:
         self._reports[message.pod_name] = _Report(now, requests, in_flight)
         self._forget_silent(now)
         self.requests += requests
+        self.in_flight_s += in_flight * REPORT_S
         if requests > 0.0 or in_flight > 0.0:
             self._busy_until_s = now
         self._observe(sum(report.requests for report in self._reports.values()), now, len(self._reports))

@@ -101,7 +101,12 @@ class ProfileBook:
         with self._lock:
             by_product = self._served.setdefault((namespace, name), {})
             by_product[sample.product] = by_product.get(sample.product, ServedWork()).observed(
-                sample.sm_percent, sample.work_s, sample.requests, now, overloaded=sample.overloaded
+                sample.sm_percent,
+                sample.work_s,
+                sample.requests,
+                now,
+                most_s=sample.most_s,
+                overloaded=sample.overloaded,
             )
 
     def served(self) -> dict[ProfileKey, dict[str, ServedWork]]:
@@ -192,7 +197,7 @@ def _of_traffic(product: str, served: ServedWork, before: _Healing | None) -> Su
 
 
 def _works_s(served: ServedWork) -> list[float]:
-    return [math.exp(share.log_work) for share in served.shares]
+    return [math.exp(share.log_slot) for share in served.shares]
 
 
 def _read(found: LatencyProfile, before: _Read | None) -> _Read:

@@ -182,11 +182,11 @@ def moved(learned: Mapping[str, Any] | None, served: Served) -> bool:
     kept = (learned or {}).get("served") or {}
     for product, work in served.items():
         try:
-            before = {share.sm_percent: share.log_work for share in from_plain(kept.get(product, [])).shares}
+            before = {share.sm_percent: share.log_slot for share in from_plain(kept.get(product, [])).shares}
         except (ValueError, AttributeError):
             before = {}
         for share in work.shares:
-            if abs(share.log_work - before.get(share.sm_percent, math.inf)) >= MOVED:
+            if abs(share.log_slot - before.get(share.sm_percent, math.inf)) >= MOVED:
                 return True
     return False
 
