@@ -1,4 +1,4 @@
-/* A CUDA program of the tests, against the driver API alone: client MODE KERNEL_US SECONDS [STREAMS].
+/* A CUDA program of the tests, against the driver API alone: client MODE KERNEL_US SECONDS [STREAMS [BLOCKS]].
  *
  * MODE: sync (wait after each kernel), burst (wait after 20), async (never wait), graph (10 kernels a graph, async),
  * pulse (never wait for 150 ms, then wait and rest as long).
@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
     const char *mode = argv[1];
     double seconds = atof(argv[3]);
     int streams = argc > 4 ? atoi(argv[4]) : 1;
+    unsigned blocks = argc > 5 ? (unsigned)atoi(argv[5]) : 1;
     cuda = dlopen("libcuda.so.1", RTLD_NOW);
     if (!cuda) return 3;
     void *context, *module, *function, *stream[8] = {0}, *graph, *exec = NULL;
@@ -54,7 +55,7 @@ int main(int argc, char **argv) {
     fn launch = get("cuLaunchKernel"), wait = get("cuStreamSynchronize"), graph_launch = get("cuGraphLaunch");
     if (!strcmp(mode, "graph")) {
         check(get("cuStreamBeginCapture_v2")(stream[0], 0), "capture");
-        for (int i = 0; i < 10; i++) check(launch(function, 1, 1, 1, 1, 1, 1, 0, stream[0], NULL, NULL), "captured");
+        for (int i = 0; i < 10; i++) check(launch(function, blocks, 1, 1, 256, 1, 1, 0, stream[0], NULL, NULL), "captured");
         check(get("cuStreamEndCapture")(stream[0], &graph), "end capture");
         check(get("cuGraphInstantiateWithFlags")(&exec, graph, (uint64_t)0), "instantiate");
     }
@@ -64,7 +65,7 @@ int main(int argc, char **argv) {
     while (last < start + (uint64_t)(seconds * 1e9)) {
         void *on = stream[count % (uint64_t)streams];
         if (exec) check(graph_launch(exec, on), "graph launch");
-        else check(launch(function, 1, 1, 1, 1, 1, 1, 0, on, NULL, NULL), "launch");
+        else check(launch(function, blocks, 1, 1, 256, 1, 1, 0, on, NULL, NULL), "launch");
         count++;
         if (!strcmp(mode, "sync") || (!strcmp(mode, "burst") && count % 20 == 0)) check(wait(on), "wait");
         uint64_t now = now_ns();

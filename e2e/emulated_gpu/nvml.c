@@ -42,6 +42,10 @@ API nvmlReturn_t nvmlInit_v2(void) {
     return NVML_SUCCESS;
 }
 
+API nvmlReturn_t nvmlInit(void) {
+    return nvmlInit_v2();
+}
+
 API nvmlReturn_t nvmlInitWithFlags(unsigned int flags) {
     (void)flags;
     return nvmlInit_v2();
@@ -88,11 +92,19 @@ API nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *n) {
     return NVML_SUCCESS;
 }
 
+API nvmlReturn_t nvmlDeviceGetCount(unsigned int *n) {
+    return nvmlDeviceGetCount_v2(n);
+}
+
 API nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device) {
     if (references <= 0) return NVML_ERROR_UNINITIALIZED;
     if (index >= (unsigned int)count) return NVML_ERROR_INVALID_ARGUMENT;
     *device = &devices[index];
     return NVML_SUCCESS;
+}
+
+API nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned int index, nvmlDevice_t *device) {
+    return nvmlDeviceGetHandleByIndex_v2(index, device);
 }
 
 API nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
@@ -248,6 +260,17 @@ API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t d, unsigne
     return nvmlDeviceGetComputeRunningProcesses_v3(d, n, infos);
 }
 
+API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t d, unsigned int *n, nvmlProcessInfo_v1_t *infos) {
+    nvmlProcessInfo_t found[MAX_CLIENTS + 1];
+    unsigned int room = infos ? *n : 0;
+    CHECK(d, n);
+    *n = MAX_CLIENTS + 1;
+    list(d, false, n, found);
+    for (unsigned int i = 0; i < *n && i < room; i++)
+        infos[i] = (nvmlProcessInfo_v1_t){found[i].pid, found[i].usedGpuMemory};
+    return *n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
 API nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned int *n, nvmlProcessInfo_t *infos) {
     CHECK(d, n);
     return list(d, true, n, infos);
@@ -275,8 +298,38 @@ API nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t d, nvmlUtilization_t
     return NVML_SUCCESS;
 }
 
-API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, void *samples, unsigned int *n, unsigned long long since) {
+static unsigned int busy_percent(const struct gpu_state *s, uint64_t client, uint64_t from, uint64_t now) {
+    uint64_t busy = 0;
+    for (uint64_t seq = s->next_seq - 1, n = 0; seq && n < s->entry_count; seq--, n++) {
+        const struct kernel_entry *e = &s->log[seq % s->entry_count];
+        if (e->launch_ns + BUSY_WINDOW_NS < from) break;
+        uint64_t start = e->start_ns > from ? e->start_ns : from, end = e->end_ns < now ? e->end_ns : now;
+        if (e->client == client && end > start) busy += end - start;
+    }
+    return (unsigned int)(busy * 100 / (now - from));
+}
+
+/* One sample a process, of the time since then, a second at most. Of MPS clients nothing is known: all is the
+ * server's. Times are microseconds of the day's clock. */
+API nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t d, nvmlProcessUtilizationSample_t *samples, unsigned int *n,
+                                                 unsigned long long since_us) {
+    struct timespec day;
+    unsigned int found = 0, room = samples ? *n : 0;
+    int pid = 0;
     CHECK(d, n);
-    (void)samples, (void)since;
-    return NVML_ERROR_NOT_FOUND; /* per-process samples say nothing under MPS */
+    clock_gettime(CLOCK_REALTIME, &day);
+    uint64_t day_us = (uint64_t)day.tv_sec * 1000000u + (uint64_t)day.tv_nsec / 1000u, now = now_ns();
+    uint64_t span = since_us < day_us ? (day_us - since_us) * 1000u : 0;
+    uint64_t from = now - (span && span < BUSY_WINDOW_NS ? span : BUSY_WINDOW_NS);
+    for (int i = 0; i < MAX_CLIENTS; i++) {
+        const struct client *c = &d->state->clients[i];
+        if (!counts(d, i, &pid) || c->is_mps) continue;
+        if (found < room)
+            samples[found] = (nvmlProcessUtilizationSample_t){
+                .pid = (unsigned)pid, .timeStamp = day_us, .smUtil = busy_percent(d->state, c->id, from, now)};
+        found++;
+    }
+    *n = found;
+    if (!found) return NVML_ERROR_NOT_FOUND;
+    return found > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }

@@ -49,4 +49,16 @@ typedef struct {
 bool nvml_knows(nvmlDevice_t device);
 int nvml_devices(struct gpu **devices);
 
+/* The first edition of nvmlProcessInfo_t. */
+typedef struct {
+    unsigned int pid;
+    unsigned long long usedGpuMemory;
+} nvmlProcessInfo_v1_t;
+
+typedef struct {
+    unsigned int pid;
+    unsigned long long timeStamp;
+    unsigned int smUtil, memUtil, encUtil, decUtil;
+} nvmlProcessUtilizationSample_t;
+
 #endif

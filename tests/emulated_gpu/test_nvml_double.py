@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.emulated_gpu.node import BUILD, Node, said
 
 INVENTORY = """
@@ -55,6 +57,18 @@ except NVMLError as error:
 """
 
 
+UTILIZATION = """
+import json
+from pynvml import *
+nvmlInit()
+gpu = nvmlDeviceGetHandleByIndex(0)
+try:
+    print(json.dumps([[each.pid, each.smUtil] for each in nvmlDeviceGetProcessUtilization(gpu, 0)]))
+except NVMLError as error:
+    print(json.dumps(str(error)))
+"""
+
+
 def test_the_inventory_is_complete(node: Node) -> None:
     facts = node.ask(INVENTORY)
     assert facts == {
@@ -88,6 +102,20 @@ def test_processes_are_listed_by_how_they_reached_the_device(node: Node) -> None
     client.kill()
     client.wait()
     assert node.ask(PROCESSES)["used"] == 1024 + 128
+
+
+def test_a_processs_own_use_is_known_without_mps_alone(node: Node) -> None:
+    client = node.start("hold", 4, **node.daemon("mps").client(50))
+    said(client)
+    assert node.ask(UTILIZATION) == "Not Found"
+    client.kill()
+    client.wait()
+    alone = node.start("hold", 10)
+    said(alone)
+    time.sleep(0.3)
+    ((pid, percent),) = node.ask(UTILIZATION)
+    assert pid == alone.pid
+    assert 20 < percent < 60  # of the last second
 
 
 def test_xids_arrive_once(node: Node) -> None:
