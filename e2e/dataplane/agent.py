@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from .bench import SHIM, STEPPING_CLOCK
 from .figure import Figure, quantile
 from .node import Node
 
@@ -14,7 +15,7 @@ PATCHES_PER_S = 100
 
 
 def measure(changes: int = 60) -> list[Figure]:
-    """Latencies with a hundred patches a second beside; then the agent's death."""
+    """Latencies with a hundred patches a second beside; then the agent's death, and the day's clock set."""
     node = Node()
     try:
         node.place(POD, 0, 30)
@@ -22,7 +23,7 @@ def measure(changes: int = 60) -> list[Figure]:
             node.place(uid, 1, 9)
         agent = node.start_agent()
         node.wait_for(node.schedule_page.exists, within_s=20)
-        node.run_client(POD)
+        client = node.run_client(POD)
         node.wait_for(lambda: node.report(POD).launches, within_s=20)
         figures = [_patched(node, changes), _woken(node, changes // 3)]
         node.patch(POD, 30, 1_000_000)
@@ -31,16 +32,33 @@ def measure(changes: int = 60) -> list[Figure]:
         agent.kill()
         agent.wait()
         time.sleep(3)
-        node.start_agent()
+        agent = node.start_agent()
         time.sleep(5)
         share = 100 * node.log.shares(start_ns, time.monotonic_ns()).get(POD, 0.0)
-        node.patch(POD, 50, 1_000_001)
-        node.wait_for(lambda: node.report(POD).generation == 1_000_001, within_s=5)
+        figures.append(_held("share error while the agent is killed and back", share, 8, node, 1_000_001))
+        for process in (agent, client):
+            process.kill()
+            process.wait()
+        node.start_agent(LD_PRELOAD=str(STEPPING_CLOCK))
+        node.patch(POD, 30, 1_000_002)
+        node.run_client(POD, LD_PRELOAD=f"{STEPPING_CLOCK}:{SHIM}")
+        node.wait_for(lambda: node.report(POD).generation == 1_000_002, within_s=10)
+        time.sleep(1)
+        start_ns = time.monotonic_ns()
+        time.sleep(5)
+        share = 100 * node.log.shares(start_ns, time.monotonic_ns()).get(POD, 0.0)
+        figures.append(_held("the same, the day's clock set by an hour 20 times a second", share, 5, node, 1_000_003))
     finally:
         node.close()
-    beside = f"{share:.2f} % of 30 % over 8 s; the next patch is obeyed"
-    name = "share error while the agent is killed and back"
-    return [*figures, Figure(name=name, value=abs(share - 30), unit="%", goal=1, beside=beside)]
+    return figures
+
+
+def _held(name: str, share: float, seconds: int, node: Node, generation: int) -> Figure:
+    """That the share was 30 %, and that the agent of now is obeyed."""
+    node.patch(POD, 50, generation)
+    node.wait_for(lambda: node.report(POD).generation == generation, within_s=5)
+    beside = f"{share:.2f} % of 30 % over {seconds} s; the next patch is obeyed"
+    return Figure(name=name, value=abs(share - 30), unit="%", goal=1, beside=beside)
 
 
 def _patched(node: Node, changes: int) -> Figure:

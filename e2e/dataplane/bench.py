@@ -28,6 +28,8 @@ UNNUMBERED = SHIM.with_name("libcuda.so")
 """Preloaded beside the shim: what ``libcuda.so`` opens then."""
 DOUBLE = ROOT / "e2e" / "emulated_gpu" / "build"
 PROGRAMS = ROOT / "e2e" / "dataplane" / "build"
+STEPPING_CLOCK = PROGRAMS / "stepping_clock.so"
+"""Preloaded: sets the process's day clock forward and back again and again."""
 WINDOW_NS = 40_000_000
 TOLERANCE = 0.03
 """Of less than a second of measuring on a busy machine; a benchmark measures 10 s."""

@@ -48,7 +48,7 @@ class Node(Bench):
         authority.cert_pem.write_to_path(self.folder / "tls" / "ca.crt")
         (self.folder / "kubeconfig").write_text(json.dumps(_kubeconfig(self.api.url)))
 
-    def start_agent(self) -> subprocess.Popen[str]:
+    def start_agent(self, **extra: str) -> subprocess.Popen[str]:
         """The agent; its table of this GPU is laid once it has read the pods."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -58,6 +58,7 @@ class Node(Bench):
         told |= {"HASGPU_BASE": str(self.base), "KUBELET_ROOT": str(self.folder / "kubelet"), "HASGPU_PORT": str(port)}
         told |= {"HASGPU_LIBRARY": str(self.folder / "lib"), "HASGPU_TLS": str(self.folder / "tls")}
         told |= {"LD_LIBRARY_PATH": str(DOUBLE), "HASGPU_MPS_PATH": str(DOUBLE)}
+        told |= extra
         with (self.folder / "agent.log").open("a") as log:
             agent = subprocess.Popen([sys.executable, "-m", "hasgpu.nodeagent"], env=told, stderr=log, text=True)
         self.children.append(agent)
@@ -82,9 +83,9 @@ class Node(Bench):
         (folder / "volumes" / "page").write_text(str(folder))
         PodPage.create(str(self.page_of(uid)))
 
-    def run_client(self, uid: str) -> None:
+    def run_client(self, uid: str, **extra: str) -> subprocess.Popen[str]:
         """A client of the pod that always wants more."""
-        self.run(uid, "async", 500, 600, HASGPU_SCHEDULE_FILE=str(self.schedule_page))
+        return self.run(uid, "async", 500, 600, HASGPU_SCHEDULE_FILE=str(self.schedule_page), **extra)
 
     def patch(self, uid: str, quota: int, generation: int) -> None:
         """The allocator's patch, by HTTP."""

@@ -7,8 +7,9 @@ import statistics
 import time
 
 import pytest
+from hasgpu.device.pages import Policy, SchedulePage
 
-from e2e.dataplane.bench import TOLERANCE, WINDOW_NS, Bench, entry
+from e2e.dataplane.bench import SHIM, STEPPING_CLOCK, TOLERANCE, WINDOW_NS, Bench, entry
 
 A = "00000000-0000-4000-8000-00000000000a"
 B = "00000000-0000-4000-8000-00000000000b"
@@ -147,6 +148,35 @@ def test_a_killed_process_leaves_nothing_held(bench: Bench) -> None:
     bench.check_share(A, 0.40)
     assert bench.report(A).processes == 1
     bench.check_share(B, 0.40)
+
+
+def test_who_sets_the_days_clock_changes_nothing(bench: Bench) -> None:
+    bench.publish(entry(A, 0, 30))
+    bench.run(A, "async", 500, 5, LD_PRELOAD=f"{STEPPING_CLOCK}:{SHIM}")
+    bench.check_share(A, 0.30)
+
+
+def expire(bench: Bench, policy: Policy) -> None:
+    SchedulePage.create(bench.page.path, bench.log.uuid, expired=policy).close()
+    bench.page.renew(valid_for_s=0, now_ns=0)
+
+
+def test_an_expired_table_opens_the_gate_where_that_is_the_policy(bench: Bench) -> None:
+    bench.publish(entry(A, 0, 30))
+    bench.run(A, "async", 500, 5)
+    bench.check_share(A, 0.30)
+    expire(bench, "open")
+    assert max(bench.share(A, 0.7) for _ in range(3)) > 0.9
+
+
+def test_an_expired_table_closes_the_gate_where_that_is_the_policy_until_it_is_renewed(bench: Bench) -> None:
+    bench.publish(entry(A, 0, 30))
+    bench.run(A, "async", 500, 6)
+    bench.check_share(A, 0.30)
+    expire(bench, "closed")
+    assert bench.share(A, 0.5) == 0.0
+    bench.page.renew(valid_for_s=60, now_ns=time.monotonic_ns())
+    assert bench.share(A, 0.7, after_s=1.1) > 0.25
 
 
 def test_an_expired_table_is_followed_on(bench: Bench) -> None:
