@@ -60,12 +60,14 @@ def kn(*words: str, timeout_s: float = 180.0) -> str:
 
 
 def remove_services(namespace: str) -> None:
-    """Deletes a namespace's Knative services and waits for their pods.
+    """Deletes a namespace's Knative services and waits for their pods, which drain for nobody.
 
     Then the namespace goes at once; with pods in it its controller would look again only after minutes.
     """
     kubectl("--namespace", namespace, "delete", "ksvc", "--all")
-    kubectl("--namespace", namespace, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
+    # What would make them anew goes first.
+    kubectl("--namespace", namespace, "wait", "--for=delete", "deployments,replicasets", "--all", "--timeout=90s")
+    kubectl("--namespace", namespace, "delete", "pods", "--all", "--grace-period=1", "--timeout=90s")
 
 
 def wait_if_leaving(namespace: str) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from e2e.commands import ROOT, environment
-from e2e.load.arrivals import Arrival, merged, paper_like_slots, poisson
+from e2e.load.arrivals import Arrival, ebbing, merged, paper_like_slots, poisson
 from e2e.load.replay import Outcome, Target, replay
 
 from . import stage
@@ -27,15 +27,21 @@ from .summary import Run, summarise
 from .watcher import Watcher
 
 SLOT_S = 5.0
+SLOTS = 50
+"""As in the paper."""
+FAST_SLOTS, FAST_EBB_SLOTS, EBB_PER_S = 15, 6, 2.0
+"""What is too short for a scale-in under the paper's least load ends with less than that."""
 SEED = 1
 console = Console(stderr=True, highlight=False)
 
 
-def arrivals_for(slots: int) -> tuple[Arrival, ...]:
+def arrivals_for(fast: bool) -> tuple[Arrival, ...]:
     """Each function has a load of its own; the seed is fixed so that runs compare."""
-    streams = []
+    streams, count = [], FAST_SLOTS if fast else SLOTS
     for index, function in enumerate(FUNCTIONS):
-        rates = paper_like_slots(slots, length_s=SLOT_S, low=5.0, high=15.0, seed=SEED + index)
+        rates = paper_like_slots(count, length_s=SLOT_S, low=5.0, high=15.0, seed=SEED + index)
+        if fast:
+            rates = ebbing(rates, FAST_EBB_SLOTS, EBB_PER_S)
         streams.append(poisson(function.name, rates, SEED))
     return merged(streams)
 
@@ -87,7 +93,7 @@ def show(result: dict[str, Any], output: Path) -> None:
 
 
 @click.command()
-@click.option("--fast", is_flag=True, help="15 slots of 5 s instead of 50.")
+@click.option("--fast", is_flag=True, help="15 slots of 5 s instead of 50, the last of them calm.")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Where results are written.")
 @click.option("--keep", is_flag=True, help="Leave functions and receivers in place afterwards.")
 def main(fast: bool, output: Path, keep: bool) -> None:
@@ -98,7 +104,7 @@ def main(fast: bool, output: Path, keep: bool) -> None:
     console.print("functions: kn service create " + ", ".join(function.name for function in FUNCTIONS))
     stage.functions_up()
     try:
-        result = perform(15 if fast else 50, output)
+        result = perform(fast, output)
         show(result, output)
     finally:
         if not keep:
@@ -109,11 +115,11 @@ def main(fast: bool, output: Path, keep: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def perform(slots: int, output: Path) -> dict[str, Any]:
+def perform(fast: bool, output: Path) -> dict[str, Any]:
     """Load, idle, wake; returns the result that is also written to result.json."""
     targets = {f.name: f.target(stage.NAMESPACE, ingress_address()) for f in FUNCTIONS}
     watcher = Watcher(Session.connect(), stage.NAMESPACE)
-    arrivals = arrivals_for(slots)
+    arrivals = arrivals_for(fast)
     begin = time.monotonic() + 1.0
     watcher.start(begin)
     outcomes = load(arrivals, targets, begin, watcher)
@@ -123,7 +129,7 @@ def perform(slots: int, output: Path) -> dict[str, Any]:
     woken = wake(targets)
     watcher.stop()
     run = Run(
-        load_s=slots * SLOT_S,
+        load_s=(FAST_SLOTS if fast else SLOTS) * SLOT_S,
         slo_s={function.name: function.slo_ms / 1e3 for function in FUNCTIONS},
         outcomes=outcomes,
         timeline=watcher.timeline,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from e2e.emulated_gpu.kernel_log import ROOT, Kernel, KernelLog
@@ -22,8 +23,8 @@ def shares_around(changes: Sequence[QuotaChange], begin_s: float) -> list[dict[s
 
     ``begin_s`` is the time.monotonic() that the changes count from. Empty where the GPU is a real one.
     """
-    logs = [KernelLog(int(folder.name)) for folder in sorted((ROOT / "gpus").glob("[0-9]*"))]
     largest = sorted(changes, key=lambda change: -abs(change.new_percent - change.old_percent))[:SHOWN]
+    kernels = kernels_by_pod({change.pod_uid for change in largest})
     records = []
     for change in sorted(largest, key=lambda change: change.at_s):
         at_ns = int((begin_s + change.at_s) * 1e9)
@@ -34,17 +35,27 @@ def shares_around(changes: Sequence[QuotaChange], begin_s: float) -> list[dict[s
                 "service": change.service,
                 "at_s": round(change.at_s, 2),
                 "quota_percent": [change.old_percent, change.new_percent],
-                "busiest_percent": [round(busiest(logs, change.pod_uid, *span), 1) for span in (before, after)],
+                "busiest_percent": [round(busiest(kernels[change.pod_uid], *span), 1) for span in (before, after)],
             }
         )
     return records
 
 
-def busiest(logs: Sequence[KernelLog], pod_uid: str, start_ns: int, end_ns: int) -> float:
+def kernels_by_pod(pod_uids: Iterable[str]) -> dict[str, list[Kernel]]:
+    """All that the logs still have of these pods; each log is read once, since that takes most of a second."""
+    found: dict[str, list[Kernel]] = {uid: [] for uid in pod_uids}
+    for folder in sorted((ROOT / "gpus").glob("[0-9]*")):
+        for kernel in KernelLog(int(folder.name)).between(0, time.monotonic_ns()):
+            if kernel.pod in found:
+                found[kernel.pod].append(kernel)
+    return found
+
+
+def busiest(kernels: Sequence[Kernel], start_ns: int, end_ns: int) -> float:
     """The largest share, in percent, of any ten windows of the span."""
-    kernels = [kernel for log in logs for kernel in log.between(start_ns, end_ns) if kernel.pod == pod_uid]
+    within = [kernel for kernel in kernels if kernel.end_ns > start_ns and kernel.start_ns < end_ns]
     bins = range(start_ns, end_ns - BIN_NS + 1, BIN_NS // 4)
-    return max((busy_percent(kernels, at, at + BIN_NS) for at in bins), default=0.0)
+    return max((busy_percent(within, at, at + BIN_NS) for at in bins), default=0.0)
 
 
 def busy_percent(kernels: Sequence[Kernel], start_ns: int, end_ns: int) -> float:

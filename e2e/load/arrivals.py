@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +39,12 @@ def paper_like_slots(count: int, *, length_s: float, low: float, high: float, se
         rate = low + (high - low) * wave + chance.gauss(0, (high - low) / 15) * (wave > 0)
         slots.append(Slot(start_s=index * length_s, length_s=length_s, requests_per_s=min(high, max(low, rate))))
     return tuple(slots)
+
+
+def ebbing(slots: Sequence[Slot], count: int, requests_per_s: float) -> tuple[Slot, ...]:
+    """The same, with the last ``count`` slots at a rate so low that fewer pods carry it."""
+    kept = len(slots) - count
+    return (*slots[:kept], *(replace(slot, requests_per_s=requests_per_s) for slot in slots[kept:]))
 
 
 def poisson(function: str, slots: Sequence[Slot], seed: int) -> tuple[Arrival, ...]:
