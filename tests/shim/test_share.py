@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import struct
 import time
 
 import pytest
+from hasgpu.device import page_layout as at
 from hasgpu.device.pages import Policy, SchedulePage
 
 from e2e.dataplane.bench import SHIM, STEPPING_CLOCK, TOLERANCE, WINDOW_NS, Bench, entry
@@ -125,6 +127,21 @@ def test_a_pod_that_no_table_names_waits_for_the_agent(bench: Bench) -> None:
     time.sleep(0.1)
     assert bench.log.newest == 0
     bench.publish(entry(B, 0, 50), entry(A, 50, 100))
+    bench.wait_for(lambda: bench.log.newest > 0)
+
+
+def test_a_page_of_another_version_is_none(bench: Bench) -> None:
+    def write_version(abi: int) -> None:
+        with open(bench.page.path, "r+b") as page:
+            page.seek(at.SCHEDULE_ABI[0])
+            page.write(struct.pack("<I", abi))
+
+    bench.publish(entry(A, 0, 50))
+    write_version(at.ABI + 1)
+    bench.run(A, "async", 500, 3)
+    time.sleep(0.2)
+    assert bench.log.newest == 0
+    write_version(at.ABI)
     bench.wait_for(lambda: bench.log.newest > 0)
 
 

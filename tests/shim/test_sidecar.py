@@ -43,17 +43,15 @@ def test_without_mps_it_fails_with_a_reason(bench: Bench) -> None:
 
 
 def test_it_is_ready_until_mps_goes_and_again_when_it_is_back(bench: Bench) -> None:
-    daemon = bench.start_mps()
+    bench.start_mps()
     bench.publish(entry(A, 0, 30))
     sidecar = Sidecar(bench)
     assert sidecar.get("/readyz") == (200, "ok\n")
-    daemon.kill()
-    daemon.wait()
+    bench.stop_mps()
     code, reason = sidecar.get("/readyz")
     assert code == 503
     assert "does not answer" in reason
     assert sidecar.get("/healthz")[0] == 200
-    (bench.folder / "control").unlink()
     bench.start_mps()
     assert sidecar.get("/readyz")[0] == 200
 

@@ -24,9 +24,8 @@ static int page_fd = -1;
 
 static void find_pages(void) {
     if (!files_pod_uid(pod_uid)) return;
-    schedule = files_map("HASGPU_SCHEDULE_FILE", "/run/hasgpu/schedule/schedule.v1", HASGPU_SCHEDULE_FILE_BYTES, O_RDONLY,
-                         NULL);
-    page = files_map("HASGPU_PAGE_FILE", "/run/hasgpu/page/page.v1", HASGPU_PAGE_FILE_BYTES, O_RDONLY, &page_fd);
+    schedule = files_schedule();
+    page = files_page(O_RDONLY, &page_fd);
 }
 
 /* A process does not see its own locks. */

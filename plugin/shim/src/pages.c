@@ -80,13 +80,9 @@ void pages_attach(void) {
         hasgpu_pages.wanted = files_pod_uid(hasgpu_pages.pod_uid);
         pthread_atfork(before_fork, in_parent, in_child);
     }
-    if (hasgpu_pages.wanted && !hasgpu_pages.schedule)
-        hasgpu_pages.schedule = files_map("HASGPU_SCHEDULE_FILE", "/run/hasgpu/schedule/schedule.v1",
-                                    HASGPU_SCHEDULE_FILE_BYTES, O_RDONLY, NULL);
+    if (hasgpu_pages.wanted && !hasgpu_pages.schedule) hasgpu_pages.schedule = files_schedule();
     if (hasgpu_pages.page && hasgpu_pages.page != &private_page) return;
-    struct hasgpu_page *page = hasgpu_pages.wanted ? files_map("HASGPU_PAGE_FILE", "/run/hasgpu/page/page.v1",
-                                                         HASGPU_PAGE_FILE_BYTES, O_RDWR, &hasgpu_pages.page_fd)
-                                                   : NULL;
+    struct hasgpu_page *page = hasgpu_pages.wanted ? files_page(O_RDWR, &hasgpu_pages.page_fd) : NULL;
     if (page) {
         hasgpu_pages.page = page;
         uint64_t memory = private_page.processes[0].memory_bytes;

@@ -34,7 +34,8 @@ static inline uint64_t now_ns(void) {
 
 /* files.c */
 bool files_pod_uid(uint8_t uid[16]);
-void *files_map(const char *variable, const char *path, size_t bytes, int flags, int *kept_fd);
+const struct hasgpu_schedule *files_schedule(void);
+struct hasgpu_page *files_page(int flags, int *kept_fd);
 
 /* pages.c: one lock for gate and accounts of this process; never held while sleeping. */
 extern pthread_mutex_t hasgpu_lock;
