@@ -53,6 +53,13 @@ def test_the_generated_layout_is_what_the_header_says(tmp_path: Path) -> None:
     assert printed == Path(at.__file__).read_text()
 
 
+def test_what_running_pods_know_of_version_1_still_holds() -> None:
+    """Pods keep the shim they started with: until ABI is raised, fields may be added and none may move."""
+    frozen = dict(line.split(" = ") for line in Path(__file__).with_name("layout_v1.txt").read_text().splitlines())
+    assert at.ABI == 1
+    assert {name: repr(getattr(at, name)) for name in frozen} == frozen
+
+
 def test_a_new_page_has_no_table(page: SchedulePage) -> None:
     assert page.read() is None
     assert os.stat(page.path).st_size == at.SCHEDULE_FILE_BYTES
