@@ -45,6 +45,7 @@ int main(void) {
     FIELD("SCHEDULE", sm_count);
     FIELD("SCHEDULE", sm_step);
     FIELD("SCHEDULE", fault);
+    FIELD("SCHEDULE", pinned_spare_mib);
     FIELD("SCHEDULE", wake);
     FIELD("SCHEDULE", gpu_uuid);
     FIELD("SCHEDULE", borrow);
@@ -94,7 +95,6 @@ int main(void) {
     FIELD("PAGE", processes);
 #undef TYPE
 #define TYPE struct hasgpu_process
-    STRUCT("PROCESS");
     STRUCT("PROCESS");
     FIELD("PROCESS", state);
     FIELD("PROCESS", pid);

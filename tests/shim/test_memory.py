@@ -153,6 +153,19 @@ def test_a_graphs_own_memory_is_counted_and_a_graph_too_large_is_refused(bench: 
     assert bench.python(A, program, before=POOLED) == [0, [0, 0], 200, 0, 416, [0, 2]]
 
 
+def test_mps_holds_what_runs_past_the_shim_to_the_slice_and_a_spare(bench: Bench) -> None:
+    bench.start_mps()
+    bench.publish(entry(A, 0, 50, memory_bytes=512 * MIB))
+    past = """
+        open_context()
+        driver = ctypes.CDLL(__import__("os").environ["HASGPU_REAL_LIBCUDA"])
+        answer = [driver.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(300 << 20)) for _ in range(4)]
+        """
+    assert bench.python(A, past, before=POOLED) == [0, 0, 0, 0]
+    bench.page.describe(sm_count=80, sm_step=2, pinned_spare_mib=256)
+    assert bench.python(A, past, before=POOLED) == [0, 0, 2, 2]  # its context takes 128 MiB
+
+
 def test_memory_goes_with_its_context(bench: Bench) -> None:
     bench.publish(entry(A, 0, 50, memory_bytes=1024 * MIB))
     program = """

@@ -105,10 +105,14 @@ class SchedulePage:
         """Say that the current table is still meant."""
         self._store(at.SCHEDULE_VALID_UNTIL_NS, now_ns + int(valid_for_s * 1e9))
 
-    def describe(self, *, sm_count: int, sm_step: int) -> None:
-        """Say how many SMs the whole GPU has, for the sidecars to compare with what their pod got."""
+    def describe(self, *, sm_count: int, sm_step: int, pinned_spare_mib: int = 0) -> None:
+        """Say how many SMs the whole GPU has, for the sidecars to compare with what their pod got.
+
+        With ``pinned_spare_mib`` MPS holds each process to its slice's memory and so much for its contexts.
+        """
         self._store(at.SCHEDULE_SM_COUNT, sm_count)
         self._store(at.SCHEDULE_SM_STEP, sm_step)
+        self._store(at.SCHEDULE_PINNED_SPARE_MIB, pinned_spare_mib)
 
     def mark_fault(self, fault: int) -> None:
         """The GPU or its MPS server is in FAULT (an Xid, or 1), or well again (0): sidecars go unready by it."""

@@ -228,7 +228,9 @@ def _open_page(folders: Folders, device: Device, options: Options) -> SchedulePa
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
     page = SchedulePage.create(str(gpu.schedule_page), device.uuid, expired=options.policy_expired)
-    page.describe(sm_count=device.sm_count, sm_step=device.sm_step)  # sidecars compare what their pod got with it
+    page.describe(  # sidecars compare what their pod got with it
+        sm_count=device.sm_count, sm_step=device.sm_step, pinned_spare_mib=options.pinned_spare_mib
+    )
     return page
 
 

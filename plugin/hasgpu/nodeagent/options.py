@@ -25,6 +25,8 @@ class Options:
     mps_path: str
     """Folders to find nvidia-cuda-mps-control in; empty for where a container runtime mounts it."""
     policy_expired: Policy
+    pinned_spare_mib: int
+    """Where not 0: MPS's pinned limit holds a process to its slice's memory and so much for its contexts."""
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> Options:
@@ -42,6 +44,7 @@ class Options:
             port=_number(environment, "HASGPU_PORT", 9401, 1, 65535),
             mps_path=environment.get("HASGPU_MPS_PATH", ""),
             settings_namespace=environment.get("HASGPU_SETTINGS_NAMESPACE", "knative-serving"),
+            pinned_spare_mib=_number(environment, "HASGPU_PINNED_SPARE_MIB", 0, 0, 1 << 20),
             policy_expired=cast("Policy", policy),  # checked above
         )
 

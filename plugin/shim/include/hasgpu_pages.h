@@ -95,7 +95,8 @@ struct hasgpu_schedule {
     uint32_t sm_count; /* of the whole GPU; 0: not said */
     uint32_t sm_step;  /* SMs are given in groups of so many */
     uint32_t fault;    /* the GPU or its MPS server is in FAULT: an Xid, or 1; 0: none */
-    uint32_t reserved0[3];
+    uint32_t pinned_spare_mib; /* MPS's pinned limit of a process: its slice and so much for contexts; 0: no such limit */
+    uint32_t reserved0[2];
     uint32_t wake; /* futex: grows at each publication */
     uint32_t reserved1[15];
     char gpu_uuid[64];

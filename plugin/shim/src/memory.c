@@ -1,6 +1,7 @@
 /* Who holds device memory: reserve, let the driver allocate, commit or give back. Beyond the slice's bytes the driver
  * is not asked and the program hears CUDA_ERROR_OUT_OF_MEMORY, as it would on a smaller GPU. What comes from pools is
  * counted as the pools have it of the device: see pools.c. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,13 +45,27 @@ static bool grow(void) {
 }
 
 /* 0: unlimited. The page is live; the environment is a hint until it is there. */
-static uint64_t limit_bytes(void) {
+static uint64_t limit_of(const struct hasgpu_schedule *page, const uint8_t uid[16]) {
     struct slice before, current;
-    const struct hasgpu_schedule *page = hasgpu_pages.schedule;
-    if (page && schedule_copy(page, hasgpu_pages.pod_uid, &before, &current) && current.known)
-        return current.entry.memory_bytes;
+    if (page && schedule_copy(page, uid, &before, &current) && current.known) return current.entry.memory_bytes;
     const char *told = getenv("HASGPU_GPU_MEMORY_BYTES");
-    return hasgpu_pages.wanted && told ? strtoull(told, NULL, 10) : 0;
+    return told ? strtoull(told, NULL, 10) : 0;
+}
+
+static uint64_t limit_bytes(void) {
+    return hasgpu_pages.wanted ? limit_of(hasgpu_pages.schedule, hasgpu_pages.pod_uid) : 0;
+}
+
+/* The second back end, where the node wants it: MPS holds the process to its slice and some more, whatever it
+ * allocates by. The driver reads the limit once, at its start; one that the program brings along is kept. */
+void memory_pin(void) {
+    uint8_t uid[16];
+    char text[32];
+    const struct hasgpu_schedule *page = files_pod_uid(uid) ? files_schedule() : NULL;
+    uint64_t limit = page ? limit_of(page, uid) : 0;
+    if (!limit || !page->pinned_spare_mib) return;
+    snprintf(text, sizeof text, "0=%lluM", (unsigned long long)(limit >> 20) + page->pinned_spare_mib);
+    setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", text, 0);
 }
 
 void memory_add(uint64_t bytes) { __atomic_fetch_add(&hasgpu_pages.process->memory_bytes, bytes, __ATOMIC_SEQ_CST); }

@@ -18,6 +18,7 @@ static const char *name_of[HASGPU_INDICES];
 #define TOLD_BY "HASGPU_REAL_LIBCUDA"
 #define NO_LIBRARY CUDA_ERROR_NO_DEVICE
 #define NO_FUNCTION CUDA_ERROR_NOT_FOUND
+#define BEFORE_OPENING memory_pin()
 #endif
 
 static int no_driver(void) { return NO_LIBRARY; }
@@ -56,6 +57,7 @@ static void open_driver(void) {
     };
     const char *name = hasgpu_names;
     for (unsigned i = 0; i < HASGPU_INDICES; i++, name += strlen(name) + 1) name_of[i] = name;
+    BEFORE_OPENING;
     const char *told = getenv(TOLD_BY);
     if (told && *told) driver = open_at(told);
     if (!driver) driver = open_in_library_path();

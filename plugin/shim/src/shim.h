@@ -110,6 +110,7 @@ bool memory_reserve(uint64_t bytes);
 bool memory_fits(void);
 void memory_forget_context(CUcontext context);
 void memory_forget(void);
+void memory_pin(void); /* but this: before the driver is opened, by whoever calls it first */
 bool pools_trim(void);
 void pools_note_free(void);
 void pools_after_wait(void);
