@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
 
 import numpy as np
 import pytest
-from hasgpu.prediction.capacity import CapacityTerms, capacity_table
+from hasgpu.prediction.capacity import CapacityTerms, capacity_table, latency_quantile_s
 from hasgpu.prediction.surface import NEAR_SPREAD, Surface, surface_of_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,12 @@ def surface(work_s: float) -> Surface:
     return surface_of_work(1, 5, work_s / (1.0 + NEAR_SPREAD))
 
 
+def surface_of_batches(one_s: float, eight_s: float) -> Surface:
+    """A model of which eight requests at once take so long."""
+    lines = (surface_of_work(1, 100, one_s).over_sm[0], surface_of_work(8, 100, eight_s).over_sm[0])
+    return Surface(batches=(1, 8), over_sm=lines, over_quota=None)
+
+
 @pytest.mark.parametrize(
     ("work_ms", "percent", "slo_ms"),
     [(18.5, 77, 82), (77.0, 96, 410), (17.7, 41, 220), (20.5, 33, 162), (3.3, 20, 58), (36.2, 40, 458), (4.7, 12, 154)],
@@ -28,8 +36,28 @@ def surface(work_s: float) -> Surface:
 def test_at_capacity_the_percentile_meets_the_slo_and_hardly_more(work_ms: float, percent: int, slo_ms: float) -> None:
     terms = dataclasses.replace(TERMS, slo_latency_s=slo_ms / 1e3)
     rate = capacity_table(surface(work_ms / 1e3), terms).rate(5, percent)
-    served = served_latencies_s(rate, work_ms / 1e3, percent / 100.0, 0.040, requests=8000, seed=7)
+    served = served_latencies_s(rate, (work_ms / 1e3,), percent / 100.0, 0.040, requests=8000, seed=7)
     assert 0.8 <= float(np.percentile(served, 95)) / (slo_ms / 1e3) <= 1.1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_percentile_is_told_as_it_is_served(seed: int) -> None:
+    """Any work, batch, quota and load: told in advance within 15 % of what exact serving gives."""
+    chance = random.Random(seed)
+    work_s, percent, size = chance.uniform(0.008, 0.1), chance.randint(15, 100), chance.choice((1, 2, 4, 8))
+    cheap = surface_of_batches(work_s, work_s * chance.uniform(2.0, 7.0))
+    terms = dataclasses.replace(TERMS, batch_size=size, edge=0.0)
+    known = (1, 2, 4, 8)
+    works = list(np.interp(range(1, size + 1), known, [cheap.work_s(batch, 100) for batch in known]))
+    rate = chance.uniform(0.2, 0.75) * size / works[-1] * percent / 100.0
+    told_s = latency_quantile_s(cheap, terms, 100, percent, rate)
+    served = served_latencies_s(rate, works, percent / 100.0, 0.040, requests=12_000, seed=seed)
+    assert told_s == pytest.approx(float(np.percentile(served, 95)), rel=0.15)
+
+
+def test_more_than_can_be_done_has_no_percentile() -> None:
+    terms = dataclasses.replace(TERMS, batch_size=8, edge=0.0)
+    assert latency_quantile_s(surface_of_batches(0.01, 0.02), terms, 100, 100, 500.0) == math.inf
 
 
 def test_a_request_that_cannot_be_in_time_has_no_capacity() -> None:
@@ -44,11 +72,7 @@ def test_an_overhead_beyond_the_slo_leaves_nothing() -> None:
 
 
 def test_batching_serves_more_where_a_batch_is_cheaper_than_its_requests() -> None:
-    cheap = Surface(
-        batches=(1, 8),
-        over_sm=(surface_of_work(1, 100, 0.010).over_sm[0], surface_of_work(8, 100, 0.020).over_sm[0]),
-        over_quota=None,
-    )
+    cheap = surface_of_batches(0.010, 0.020)
     alone = capacity_table(cheap, TERMS).rate(100, 100)
     batched = capacity_table(cheap, dataclasses.replace(TERMS, batch_size=8)).rate(100, 100)
     assert batched > 2 * alone

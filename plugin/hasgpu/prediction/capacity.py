@@ -10,7 +10,8 @@ served better still (held against the simulator in tests/simulator).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.profile import Gate
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 
+from .bulk_queue import LOADS as BULK_LOADS
+from .bulk_queue import most_load, sojourn_tail
 from .queueing import LOADS, waiting_tail
 from .quota_law import mean_latency_s, period_s, phases_s, work_done_s
 from .surface import Surface
@@ -27,6 +30,9 @@ from .surface import Surface
 Floats = NDArray[np.float64]
 
 SM_PERCENTS: tuple[int, ...] = tuple(range(5, 101, 5))
+_HALVINGS = 40
+_TIMES_GRAIN = 0.05
+"""Of a batch's time in a lone request's: shares that scale alike share one queue."""
 _QUOTAS: Floats = np.arange(MIN_TIME_QUOTA_PERCENT, 101) / 100.0
 
 
@@ -43,6 +49,8 @@ class CapacityTerms:
     gate: Gate = "gpu-time"
     margin: float = 0.0
     """Relative: work is taken this much larger than the edge of the surface's interval, e.g. for interference."""
+    edge: float = 1.0
+    """How far up the interval work is taken: 0 is its middle."""
 
 
 def capacity_table(
@@ -50,13 +58,7 @@ def capacity_table(
 ) -> CapacityTable:
     """The table for one revision on one GPU product."""
     sms = tuple(sorted({*SM_PERCENTS, *extra_sm_percents}))
-    batches = _batches(terms.batch_size)
-    rates = shared = np.zeros((len(sms), len(_QUOTAS)))
-    for batch in batches:
-        work = _careful_work_s(surface, terms, batch, sms)
-        alone_rates, shared_rates = _inference_rates(surface, terms, work)
-        rates = np.maximum(rates, batch * alone_rates)
-        shared = np.maximum(shared, batch * shared_rates)
+    rates, shared = _rates(surface, terms, sms)
     alone = np.array([surface.work_s(1, sm) for sm in sms])
     return CapacityTable(
         sm_percents=sms,
@@ -67,38 +69,96 @@ def capacity_table(
     )
 
 
-def _careful_work_s(surface: Surface, terms: CapacityTerms, batch: int, sms: tuple[int, ...]) -> Floats:
-    """Work by SM share at the upper edge of its interval; what a smaller share can do, a larger one can too."""
-    edge = [surface.work_s(batch, sm) * (1.0 + surface.spread(batch, sm)) for sm in sms]
+def _careful_work_s(surface: Surface, terms: CapacityTerms, batch: int, sms: Sequence[int]) -> Floats:
+    """Work by SM share at the edge of its interval; what a smaller share can do, a larger one can too."""
+    edge = [surface.work_s(batch, sm) * (1.0 + terms.edge * surface.spread(batch, sm)) for sm in sms]
     result: Floats = np.minimum.accumulate(np.array(edge)) * (1.0 + terms.margin)
     return result
 
 
+def _rates(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> tuple[Floats, Floats]:
+    """Requests/s by (SM, quota) at which the allowed share is late: of a lone pod, and of one of several."""
+    deadline_s = terms.slo_latency_s - terms.overhead_s
+    if deadline_s <= 0.0:
+        nothing = np.zeros((len(sms), len(_QUOTAS)))
+        return nothing, nothing
+    if terms.gate == "launch":
+        return _launch_rates(surface, terms, sms, deadline_s)
+    if terms.batch_size == 1:
+        return _single_rates(_careful_work_s(surface, terms, 1, sms), terms, deadline_s)
+    works = _batch_works_s(surface, terms, sms)
+    lines = [_bulk_rates(line, terms, deadline_s) for line in works.T]
+    return np.stack([alone for alone, _ in lines]), np.stack([shared for _, shared in lines])
+
+
+def _single_rates(work: Floats, terms: CapacityTerms, deadline_s: float) -> tuple[Floats, Floats]:
+    """Of a function that answers one request after the other; ``work`` by SM share."""
+    own, share = work[:, None, None], _QUOTAS[None, :, None]
+    slack, piled_up = _slack(share, terms.window_s, deadline_s)
+    late = [waiting_tail(r, (slack - own - r * piled_up) / own) for r in LOADS]
+    alone = np.stack([each.mean(axis=-1) for each in late])
+    shared = np.stack([_of_two(each, r).mean(axis=-1) for each, r in zip(late, LOADS, strict=True)])
+    pace = _QUOTAS[None, :] / work[:, None]
+    return _highest_load(alone, LOADS, terms.percentile) * pace, _highest_load(shared, LOADS, terms.percentile) * pace
+
+
+def _bulk_rates(works: Floats, terms: CapacityTerms, deadline_s: float) -> tuple[Floats, Floats]:
+    """Of a function that answers together who waits; ``works`` by batch, at one SM share."""
+    slack, piled_up = _slack(_QUOTAS[:, None], terms.window_s, deadline_s)
+    times = tuple(float(value) for value in np.ceil(works / works[0] / _TIMES_GRAIN - 1e-9) * _TIMES_GRAIN)
+    late = [sojourn_tail(times, f, (slack - f * piled_up) / works[0]) for f in BULK_LOADS]
+    alone = np.stack([each.mean(axis=-1) for each in late])
+    shared = np.stack([_of_two(each, f).mean(axis=-1) for each, f in zip(late, BULK_LOADS, strict=True)])
+    pace = _QUOTAS / works[0] * most_load(times)
+    return (
+        _highest_load(alone, BULK_LOADS, terms.percentile) * pace,
+        _highest_load(shared, BULK_LOADS, terms.percentile) * pace,
+    )
+
+
+def _batch_works_s(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> Floats:
+    """(batch, SM): work of 1..batch_size requests at once; from few sizes, between them along straight lines."""
+    sizes = _batches(terms.batch_size)
+    known = np.array([_careful_work_s(surface, terms, size, sms) for size in sizes])
+    every = np.arange(1, terms.batch_size + 1)
+    works = np.array([np.interp(every, sizes, column) for column in np.maximum.accumulate(known, axis=0).T])
+    return works.T
+
+
 def _batches(batch_size: int) -> tuple[int, ...]:
-    """Batches worth trying: powers of two and the bound itself; a queue fills a batch only as far as it pays."""
+    """Powers of two and the bound itself."""
     return (*(1 << i for i in range(batch_size.bit_length()) if 1 << i < batch_size), batch_size)
 
 
-def _inference_rates(surface: Surface, terms: CapacityTerms, work: Floats) -> tuple[Floats, Floats]:
-    """Inferences/s by (SM, quota) at which the allowed share is late: of a lone pod, and of one of several."""
-    deadline_s = terms.slo_latency_s - terms.overhead_s
-    if deadline_s <= 0.0:
-        nothing = np.zeros((len(work), len(_QUOTAS)))
-        return nothing, nothing
-    if terms.gate == "launch":
-        return _launch_rates(surface, terms, work, deadline_s)
-    own = work[:, None, None]
-    share = _QUOTAS[None, :, None]
-    arrival = phases_s(share, terms.window_s)
-    before = work_done_s(arrival, share, terms.window_s)
-    slack = work_done_s(arrival + deadline_s, share, terms.window_s) - before - own
-    slot = share * period_s(share, terms.window_s)
-    piled_up = share * arrival - before + slot * (1.0 - share)
-    late = [waiting_tail(r, (slack - r * piled_up) / own) for r in LOADS]
-    pace = _QUOTAS[None, :] / work[:, None]
-    alone = np.stack([each.mean(axis=-1) for each in late])
-    shared = np.stack([_of_two(each, r).mean(axis=-1) for each, r in zip(late, LOADS, strict=True)])
-    return _highest_load(alone, terms.percentile) * pace, _highest_load(shared, terms.percentile) * pace
+def _slack(share: Floats, window_s: float, deadline_s: float) -> tuple[Floats, Floats]:
+    """Work that can be done until the deadline, by the phase of arrival; what piles up by then for a unit of load."""
+    arrival = phases_s(share, window_s)
+    before = work_done_s(arrival, share, window_s)
+    slack = work_done_s(arrival + deadline_s, share, window_s) - before
+    slot = share * period_s(share, window_s)
+    return slack, share * arrival - before + slot * (1.0 - share)
+
+
+def latency_quantile_s(
+    surface: Surface, terms: CapacityTerms, sm_percent: int, quota_percent: int, requests_per_s: float
+) -> float:
+    """The latency within which the percentile of requests is answered; infinite where more comes than can be done.
+
+    The same model read the other way round: the deadline at which so many requests a second are the capacity.
+    """
+    works = _batch_works_s(surface, terms, (sm_percent,))[:, 0]
+    share = np.full((1, 1), quota_percent / 100.0)
+    times = tuple(float(value) for value in works / works[0])
+    load = requests_per_s * float(works[0]) * 100.0 / quota_percent / most_load(times)
+    if load >= 1.0:
+        return math.inf
+    low_s, high_s = 0.0, 100.0 * float(works[-1]) * 100.0 / quota_percent + 10.0 * terms.window_s
+    for _ in range(_HALVINGS):
+        middle_s = (low_s + high_s) / 2.0
+        slack, piled_up = _slack(share, terms.window_s, middle_s)
+        late = float(sojourn_tail(times, load, (slack - load * piled_up) / works[0]).mean())
+        low_s, high_s = (middle_s, high_s) if late > 1.0 - terms.percentile / 100.0 else (low_s, middle_s)
+    return high_s + terms.overhead_s
 
 
 def _of_two(late: Floats, load: float) -> Floats:
@@ -107,19 +167,27 @@ def _of_two(late: Floats, load: float) -> Floats:
     return result
 
 
-def _launch_rates(surface: Surface, terms: CapacityTerms, work: Floats, deadline_s: float) -> tuple[Floats, Floats]:
+def _launch_rates(
+    surface: Surface, terms: CapacityTerms, sms: Sequence[int], deadline_s: float
+) -> tuple[Floats, Floats]:
     """The same under the launch gate: one inference takes max(g, h), in which nothing else of the pod runs."""
-    service = np.maximum(work[:, None], _launch_times_s(surface)[None, :])
-    late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])
-    shared = np.stack([_of_two(each, r) for each, r in zip(late, LOADS, strict=True)])
-    return _highest_load(late, terms.percentile) / service, _highest_load(shared, terms.percentile) / service
+    alone_rates = shared_rates = np.zeros((len(sms), len(_QUOTAS)))
+    for batch in _batches(terms.batch_size):
+        work = _careful_work_s(surface, terms, batch, sms)
+        service = np.maximum(work[:, None], _launch_times_s(surface)[None, :])
+        late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])
+        shared = np.stack([_of_two(each, r) for each, r in zip(late, LOADS, strict=True)])
+        pace = batch / service
+        alone_rates = np.maximum(alone_rates, _highest_load(late, LOADS, terms.percentile) * pace)
+        shared_rates = np.maximum(shared_rates, _highest_load(shared, LOADS, terms.percentile) * pace)
+    return alone_rates, shared_rates
 
 
-def _highest_load(late: Floats, percentile: float) -> Floats:
-    """The utilisation at which the late share reaches its limit; ``late`` has LOADS along the first axis."""
+def _highest_load(late: Floats, tried: Sequence[float], percentile: float) -> Floats:
+    """The utilisation at which the late share reaches its limit; ``late`` has the tried ones along the first axis."""
     allowed = 1.0 - percentile / 100.0
     rising = np.maximum.accumulate(late, axis=0)
-    loads = np.asarray(LOADS)
+    loads = np.asarray(tried)
     over = (rising > allowed + 1e-12).sum(axis=0)
     last_good = len(loads) - over - 1
     good = np.clip(last_good, 0, len(loads) - 2)
