@@ -115,6 +115,23 @@ def test_after_410_it_lists_again_and_tells_what_went_meanwhile(
     heard.wait("ADDED", "comes")
 
 
+def test_only_the_first_list_may_come_from_the_servers_memory(
+    api: FakeApi, heard: Heard, reflect: Callable[..., Reflector[Pod]]
+) -> None:
+    for index in range(PAGE_SIZE + 1):
+        api.create(DEFAULT_PODS, {"metadata": {"name": f"p{index}"}})
+    assert reflect().wait_synced(10)
+    api.wait_watchers()
+    with api.changed:
+        api.create(DEFAULT_PODS, {"metadata": {"name": "comes"}})
+        api.compact()
+    heard.wait("ADDED", "comes")
+    lists = [query for method, path, query in api.requests if method == "GET" and "watch" not in query]
+    first, first_continued, *later = lists
+    assert (first["resourceVersion"], "continue" in first_continued) == ("0", True)
+    assert not any("resourceVersion" in query for query in (first_continued, *later))
+
+
 def test_a_410_answer_to_the_watch_request_itself_lists_again(
     api: FakeApi, heard: Heard, reflect: Callable[..., Reflector[Pod]]
 ) -> None:
