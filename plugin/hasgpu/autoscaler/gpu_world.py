@@ -60,7 +60,9 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
     heard = around.reports.snapshot()
     gpus = tuple(_gpus(around, heard, now))
     reports = {each.pod_uid: each for report, _ in heard.values() for each in report.pods}
-    pods = {pod_key(pod): pod for pod in map(writes.newest, around.pods.snapshot())}
+    # Most pods of a cluster are no business of ours, and this is done each second.
+    ours = (pod for pod in around.pods.snapshot() if concerns_gpu(pod))
+    pods = {pod_key(pod): pod for pod in map(writes.newest, ours)}
     acknowledged = writes.forget_acknowledged(pods, reports)
     fresh = {gpu.uuid for gpu in gpus if gpu.reachable}
     placements = [
@@ -77,6 +79,11 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
         reports=reports,
         acknowledged=tuple(acknowledged),
     )
+
+
+def concerns_gpu(pod: Pod) -> bool:
+    """A pod that waits for a slice or has one."""
+    return keys.SLICE_GPU in pod.metadata.annotations or pod.gated_by(keys.SCHEDULING_GATE)
 
 
 def pod_key(pod: Pod) -> PodKey:

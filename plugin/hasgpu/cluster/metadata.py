@@ -60,7 +60,10 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 def condition(conditions: tuple[Condition, ...], type: str) -> Condition | None:
     """The condition of that type."""
-    return next((each for each in conditions if each.type == type), None)
+    for each in conditions:
+        if each.type == type:
+            return each
+    return None
 
 
 def is_true(conditions: tuple[Condition, ...], type: str) -> bool:

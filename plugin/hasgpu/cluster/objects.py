@@ -126,7 +126,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
 
     def gated_by(self, gate: str) -> bool:
         """True while the scheduling gate holds it."""
-        return any(each.name == gate for each in self.spec.scheduling_gates)
+        gates = self.spec.scheduling_gates
+        return bool(gates) and any(each.name == gate for each in gates)
 
 
 class LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
