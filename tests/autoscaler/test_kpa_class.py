@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hasgpu.autoscaler.kpa_class import KpaClass
 from hasgpu.autoscaler.scaling_class import Wanted
 from hasgpu.cluster.knative import MetricSpec, PodAutoscaler
@@ -71,6 +72,33 @@ def test_the_first_tick_comes_after_two_seconds_then_every_two() -> None:
     assert played.pass_s(0.5) == 2.0
     assert played.wanted().pods == 2
     assert played.told == [KEY]
+
+
+def test_ticks_of_revisions_that_came_at_odd_moments_fall_together_and_never_early() -> None:
+    played = Played()
+    played.pass_s(0.03)
+    played.wanted()
+    assert played.pass_s(0.0) == pytest.approx(2.095)
+    assert played.pass_s(2.095) == pytest.approx(2.0)
+
+
+def test_a_ticker_that_fell_behind_skips_ticks_and_keeps_its_phase() -> None:
+    played = Played()
+    played.wanted()
+    assert played.pass_s(7.5) == 0.5
+
+
+def test_it_is_told_once_that_all_revisions_are_decided(caplog: pytest.LogCaptureFixture) -> None:
+    played = Played()
+    played.wanted()
+    played.kpa.collect(KEY, METRIC, "linear")
+    played.load(140)
+    with caplog.at_level("INFO"):
+        played.pass_s(1.9)
+        assert caplog.messages == []
+        played.pass_s(0.1)
+        played.pass_s(2)
+    assert caplog.messages == ["a first decision is made for all of 1 revisions"]
 
 
 def test_a_wish_that_stays_is_not_told_again() -> None:

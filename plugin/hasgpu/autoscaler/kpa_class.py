@@ -7,6 +7,8 @@ Reference: knative/serving pkg/autoscaler/scaling/multiscaler.go and metrics/col
 from __future__ import annotations
 
 import heapq
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +23,11 @@ from hasgpu.model.load import StatMessage
 
 from .scaling_class import Wanted
 
+log = logging.getLogger(__name__)
+
 _NS = 1e9
-_TOGETHER_S = 0.02
+_GRID_S = 0.125
+"""Ticks fall on multiples of this, so that a few are done at a time: a wake-up for each costs more than the ticks."""
 
 
 @dataclass(slots=True)
@@ -67,6 +72,7 @@ class KpaClass:
         self._collections: dict[RevisionKey, Collection] = {}
         self._ticks: list[tuple[float, int, RevisionKey, _Decider]] = []
         self._sequence = 0
+        self._undecided: set[RevisionKey] = set()
         self._stopping = threading.Event()
         self._added = threading.Event()
 
@@ -79,9 +85,11 @@ class KpaClass:
                 scaler = KpaScaler(spec, self._ready_pods(key), now)
                 initial = Wanted(pods=-1, excess_burst_capacity=_initial_burst(spec))
                 decider = self._deciders[key] = _Decider(spec, scaler, initial, labels=pa.metadata.labels)
+                self._undecided.add(key)
                 self._sequence += 1
-                heapq.heappush(self._ticks, (self._monotonic() + TICK_S, self._sequence, key, decider))
-                self._added.set()
+                heapq.heappush(self._ticks, (_on_grid(self._monotonic() + TICK_S), self._sequence, key, decider))
+                if len(self._ticks) == 1:
+                    self._added.set()
             decider.spec = spec
             return decider.wanted
 
@@ -89,6 +97,7 @@ class KpaClass:
         """Ends the ticks; the collection follows the Metric object."""
         with self._lock:
             self._deciders.pop(key, None)
+            self._undecided.discard(key)
 
     def collect(self, key: RevisionKey, spec: MetricSpec, aggregation: Aggregation) -> None:
         """Follow a Metric object. As upstream, a changed aggregation needs a new Metric."""
@@ -140,9 +149,7 @@ class KpaClass:
         """Ticks until ``stop``; the body of a thread of its own."""
         while not self._stopping.is_set():
             self._added.clear()
-            due_s = self.tick_due(self._monotonic())
-            # Ticks due within a moment are done together: thousands of wake-ups a second cost more than the ticks.
-            self._added.wait(None if due_s is None else max(due_s, _TOGETHER_S))
+            self._added.wait(self.tick_due(self._monotonic()))
 
     def stop(self) -> None:
         """Ends ``run``."""
@@ -151,21 +158,27 @@ class KpaClass:
 
     def tick_due(self, at: float) -> float | None:
         """Tick every revision that is due at the monotonic time ``at``; seconds until the next one is."""
-        while True:
-            with self._lock:
-                if not self._ticks:
-                    return None
-                due, sequence, key, decider = self._ticks[0]
-                if due > at:
-                    return due - at
-                if self._deciders.get(key) is not decider:
-                    heapq.heappop(self._ticks)
+        changed: list[RevisionKey] = []
+        ticks, deciders, now = self._ticks, self._deciders, self._clock()
+        with self._lock:
+            undecided = len(self._undecided)
+            while ticks and ticks[0][0] <= at:
+                due, sequence, key, decider = ticks[0]
+                if deciders.get(key) is not decider:
+                    heapq.heappop(ticks)
                     continue
                 # A ticker that fell behind skips ticks instead of catching up on them.
-                heapq.heapreplace(self._ticks, (max(due + TICK_S, at), sequence, key, decider))
-                changed = self._evaluate(key, decider, self._clock())
-            if changed:
-                self._on_change(key)
+                following = due + TICK_S * ((at - due) // TICK_S + 1)
+                heapq.heapreplace(ticks, (following, sequence, key, decider))
+                if self._evaluate(key, decider, now):
+                    changed.append(key)
+            due_s = ticks[0][0] - at if ticks else None
+            complete = bool(undecided) and not self._undecided
+        if complete:
+            log.info("a first decision is made for all of %d revisions", len(deciders))
+        for key in changed:
+            self._on_change(key)
+        return due_s
 
     def results(self) -> list[tuple[RevisionKey, dict[str, str], DeciderSpec, ScaleResult]]:
         """The last evaluation of each revision, for /metrics."""
@@ -183,12 +196,18 @@ class KpaClass:
         if load is None:
             return False
         result = decider.scaler.scale(decider.spec, now, self._ready_pods(key), *load)
+        if decider.last is None:
+            self._undecided.discard(key)
         decider.last, before = result, decider.wanted
         pods, burst = result.desired_pods, result.excess_burst_capacity
         if before.pods == pods and before.excess_burst_capacity == burst:
             return False
         decider.wanted = Wanted(pods=pods, excess_burst_capacity=burst)
         return before.pods != pods or (before.excess_burst_capacity < 0) != (burst < 0)
+
+
+def _on_grid(at: float) -> float:
+    return math.ceil(at / _GRID_S) * _GRID_S
 
 
 def _initial_burst(spec: DeciderSpec) -> int:

@@ -5,6 +5,7 @@ Called on the event loop; keeps nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from hasgpu.model.keys import RevisionKey
@@ -33,7 +34,7 @@ class StatRouter:
 
     def route(self, messages: Sequence[StatMessage]) -> None:
         """Stats of a class that nobody serves are dropped."""
-        by_lease: dict[tuple[str, str], list[StatMessage]] = {}
+        by_lease: dict[tuple[str, str], list[StatMessage]] = defaultdict(list)
         apart, class_of, lease_of = self._apart, self._class_of, self._leadership.lease_of
         for message in messages:
             key = message.key
@@ -41,12 +42,7 @@ class StatRouter:
                 apart[key](message)
                 continue
             scaling_class = class_of(key)
-            owner = lease_of(key, scaling_class), scaling_class
-            group = by_lease.get(owner)
-            if group is None:
-                by_lease[owner] = [message]
-            else:
-                group.append(message)
+            by_lease[lease_of(key, scaling_class), scaling_class].append(message)
         for (lease, scaling_class), group in by_lease.items():
             if not self._leadership.holds(lease):
                 self.forwarder.offer(lease, group)
