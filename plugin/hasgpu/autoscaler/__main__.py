@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 from hasgpu.cluster.session import Session
@@ -16,6 +20,24 @@ from .activator_probe import cluster_domain
 from .fitter_child import run_fitter
 from .has_class import HasClass
 from .process import SERVICE, Identity, Process
+
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 1 << 18
+
+
+@contextlib.contextmanager
+def _filling() -> Iterator[None]:
+    """While the cluster is listed: a million new objects, all of them kept, and bodies of tens of megabytes, not kept.
+
+    Looking for garbage among them costs a second at thousands of revisions, and the allocator would keep the room of
+    the largest body for good: glibc gives back at once what is above a fixed threshold.
+    """
+    with contextlib.suppress(AttributeError):  # another libc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def main() -> int:
@@ -33,7 +55,8 @@ def main() -> int:
     session = Session.connect(user_agent=SERVICE)
     make_class = partial(HasClass, fit=run_fitter)
     process = Process(session, identity, CloudEvents.from_environment(os.environ), make_class)
-    process.start()
+    with _filling():
+        process.start()
     stopping.wait()
     process.stop()
     return 0
