@@ -58,7 +58,7 @@ COMPONENTS = {
             selector="serving.knative.dev/service=steady",
             container="hasgpu-mps",
             replaced=False,
-            pods=6,
+            pods=9,
         ),
     )
 }
