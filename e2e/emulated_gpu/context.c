@@ -88,14 +88,21 @@ static CUresult push(CUcontext c) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device) {
+CUresult context_beside(CUdevice device, CUcontext *context) {
     struct device *d;
     CUresult rc = device_of(device, &d);
     if (rc != CUDA_SUCCESS) return rc;
     pthread_mutex_lock(&driver_mutex);
-    rc = context_new(d, flags, false, context);
+    rc = context_new(d, 0, false, context);
     pthread_mutex_unlock(&driver_mutex);
-    return rc == CUDA_SUCCESS ? push(*context) : rc;
+    return rc;
+}
+
+API CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device) {
+    CUresult rc = context_beside(device, context);
+    if (rc != CUDA_SUCCESS) return rc;
+    (*context)->flags = flags;
+    return push(*context);
 }
 
 API CUresult cuCtxCreate_v3(CUcontext *context, void *affinity, int n, unsigned int flags, CUdevice device) {

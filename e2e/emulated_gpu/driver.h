@@ -65,6 +65,7 @@ struct context {
     struct device *device;
     bool primary, destroyed;
     unsigned int flags, api_version;
+    unsigned int sms; /* of a green context; 0: all that the client has */
     struct stream legacy;
     struct stream *streams;
     struct allocation *allocations;
@@ -101,6 +102,7 @@ void mps_forked(void);
 CUresult current(CUcontext *context);
 CUresult healthy(struct device *device);
 uint32_t sm_percent_of_process(void);
+CUresult context_beside(CUdevice device, CUcontext *context); /* not made current */
 
 /* memory.c */
 void free_all(CUcontext context);
@@ -116,6 +118,7 @@ void pools_release(struct device *device);
 uint64_t pools_end(CUcontext context);
 
 /* stream.c */
+struct stream *stream_new(CUcontext context, unsigned int flags, int priority);
 CUresult stream_of(CUstream handle, bool per_thread, CUstream *stream);
 uint64_t ready_after(CUstream stream, uint64_t now);
 CUresult wait_mark(struct device *device, const struct mark *mark);

@@ -33,7 +33,8 @@ CUresult launch_now(CUstream stream, CUfunction f, uint32_t batch) {
     wait_for_room(d);
     gpu_lock(&d->gpu);
     const struct gpu_state *s = d->gpu.state;
-    double share = (double)s->clients[d->gpu.slot].sm_count / s->sm_count;
+    unsigned int sms = s->clients[d->gpu.slot].sm_count, own = stream->context->sms;
+    double share = (double)(own && own < sms ? own : sms) / s->sm_count;
     uint64_t seq = reserve(&d->gpu, f->name, ready_after(stream, now_ns()), duration_of(f, batch, share));
     d->pending[d->launched++ % QUEUE_DEPTH] = seq;
     stream->mark.seq = seq;

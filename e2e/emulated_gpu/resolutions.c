@@ -43,6 +43,15 @@
     X(cuCtxGetLimit, 3010, 0, cuCtxGetLimit)                                                                           \
     X(cuCtxSetLimit, 3010, 0, cuCtxSetLimit)                                                                           \
     X(cuCtxSetCacheConfig, 3020, 0, cuCtxSetCacheConfig)                                                               \
+    X(cuDeviceGetDevResource, 12040, 0, cuDeviceGetDevResource)                                                        \
+    X(cuDevSmResourceSplitByCount, 12040, 0, cuDevSmResourceSplitByCount)                                              \
+    X(cuDevResourceGenerateDesc, 12040, 0, cuDevResourceGenerateDesc)                                                  \
+    X(cuGreenCtxCreate, 12040, 0, cuGreenCtxCreate)                                                                    \
+    X(cuGreenCtxDestroy, 12040, 0, cuGreenCtxDestroy)                                                                  \
+    X(cuCtxFromGreenCtx, 12040, 0, cuCtxFromGreenCtx)                                                                  \
+    X(cuGreenCtxGetDevResource, 12040, 0, cuGreenCtxGetDevResource)                                                    \
+    X(cuGreenCtxStreamCreate, 12050, 0, cuGreenCtxStreamCreate)                                                        \
+    X(cuStreamGetGreenCtx, 12040, 0, cuStreamGetGreenCtx)                                                              \
     X(cuModuleLoad, 2000, 0, cuModuleLoad)                                                                             \
     X(cuModuleLoadData, 2000, 0, cuModuleLoadData)                                                                     \
     X(cuModuleLoadDataEx, 2010, 0, cuModuleLoadDataEx)                                                                 \

@@ -8,7 +8,7 @@
 
 static _Thread_local struct stream *per_thread[THREAD_CONTEXTS];
 
-static struct stream *stream_new(CUcontext context, unsigned int flags, int priority) {
+struct stream *stream_new(CUcontext context, unsigned int flags, int priority) {
     struct stream *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->context = context;

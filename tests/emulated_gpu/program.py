@@ -174,6 +174,33 @@ def graph_memory() -> None:
     say(taken=seen, reserved=reserved.value >> 20, trimmed=before - free_mib())
 
 
+class Resource(ctypes.Structure):
+    """CUdevResource of SMs."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("pad", ctypes.c_ubyte * 92),
+        ("sms", ctypes.c_uint),
+        ("rest", ctypes.c_ubyte * 44),
+    )
+
+
+def green() -> None:
+    """A kernel on a stream of a green context has its SMs; an event of another context can't be recorded there."""
+    device = Device()
+    whole, part, groups = Resource(), Resource(), ctypes.c_uint(1)
+    call("cuDeviceGetDevResource", 0, ctypes.byref(whole), 1)
+    call("cuDevSmResourceSplitByCount", ctypes.byref(part), ctypes.byref(groups), ctypes.byref(whole), None, 0, 19)
+    description = new("cuDevResourceGenerateDesc", ctypes.byref(part), 1)
+    context = new("cuGreenCtxCreate", description, 0, 1)
+    stream = new("cuGreenCtxStreamCreate", context, 1, 0)
+    begun = time.monotonic()
+    codes = [device.launch("long", stream=stream), call("cuEventRecord", new("cuEventCreate", 0), stream)]
+    call("cuStreamSynchronize", stream)
+    took_ms = (time.monotonic() - begun) * 1000
+    say(whole=whole.sms, part=part.sms, codes=codes, took_ms=took_ms, destroyed=call("cuGreenCtxDestroy", context))
+
+
 def growing() -> None:
     """Memory as growing allocators take it: a range of addresses, physical memory mapped into it, and both undone."""
     device = Device()

@@ -78,6 +78,12 @@ def test_a_graphs_own_allocations_take_memory_when_it_runs(node: Node) -> None:
     assert (facts["taken"], facts["reserved"], facts["trimmed"]) == ([0, 64, 64], 64, 0)
 
 
+def test_streams_of_a_green_context_have_its_sms(node: Node) -> None:
+    (facts,) = node.run("green")
+    assert (facts["whole"], facts["part"], facts["codes"], facts["destroyed"]) == (80, 20, [0, 400], 0)
+    assert 200 <= facts["took_ms"] < 300  # 50 ms of all SMs, on a quarter
+
+
 def test_a_captured_graph_takes_its_kernels_time_at_launch_only(node: Node) -> None:
     (facts,) = node.run("graph")
     assert facts["launches"] == [0, 900]  # a sync of a capturing stream is forbidden
