@@ -33,6 +33,37 @@ def test_a_pod_gets_its_quota_and_no_more(bench: Bench, mode: str, kernel_us: in
     bench.check_share(A, 0.30)
 
 
+GREEN = """
+import time
+class Resource(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_int), ("pad", ctypes.c_ubyte * 92), ("sms", ctypes.c_uint), ("z", ctypes.c_byte * 44))
+open_context()
+whole, part, groups = Resource(), Resource(), ctypes.c_uint(1)
+module, function, description, green, stream = (ctypes.c_void_p() for _ in range(5))
+assert cuda.cuModuleLoadData(ctypes.byref(module), b"kernel,fixed_us,work_us,plateau_percent\\nk,500,0,100\\n") == 0
+assert cuda.cuModuleGetFunction(ctypes.byref(function), module, b"k") == 0
+assert cuda.cuDeviceGetDevResource(0, ctypes.byref(whole), 1) == 0
+split = (ctypes.byref(part), ctypes.byref(groups), ctypes.byref(whole), None, 0, 40)
+assert cuda.cuDevSmResourceSplitByCount(*split) == 0
+assert cuda.cuDevResourceGenerateDesc(ctypes.byref(description), ctypes.byref(part), 1) == 0
+assert cuda.cuGreenCtxCreate(ctypes.byref(green), description, 0, 1) == 0
+assert cuda.cuGreenCtxStreamCreate(ctypes.byref(stream), green, 1, 0) == 0
+until = time.monotonic() + 5
+while time.monotonic() < until:
+    assert cuda.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, None, None) == 0
+answer = 0
+"""
+
+
+def test_streams_of_a_green_context_are_gated_and_measured_like_others(bench: Bench) -> None:
+    bench.publish(entry(A, 0, 30))
+    bench.start_python(A, GREEN)
+    bench.wait_for(lambda: bench.log.newest > 100)
+    bench.check_share(A, 0.30)
+    report = bench.report(A)
+    assert report.measured_batches > 5 * report.estimated_batches
+
+
 def test_the_page_says_what_the_log_says(bench: Bench) -> None:
     bench.publish(entry(A, 0, 50, generation=7))
     bench.run(A, "burst", 200, 5)

@@ -46,10 +46,28 @@ static CUresult record(CUevent event, CUstream stream) {
     return DRIVER(CUresult(*)(CUevent, CUstream), cuEventRecord)(event, stream);
 }
 
+static CUcontext current_context(void) {
+    CUcontext handle = NULL;
+    DRIVER(CUresult(*)(CUcontext *), cuCtxGetCurrent)(&handle);
+    return handle;
+}
+
+/* What is made belongs to the current context, which need not be the stream's. */
+static bool enter(CUcontext handle) {
+    return handle != current_context() && DRIVER(CUresult(*)(CUcontext), cuCtxPushCurrent_v2)(handle) == CUDA_SUCCESS;
+}
+
+static void leave(bool entered) {
+    CUcontext handle;
+    if (entered) DRIVER(CUresult(*)(CUcontext *), cuCtxPopCurrent_v2)(&handle);
+}
+
 static CUevent take_event(struct context *context) {
     CUevent event = NULL;
     if (context->free_count) return context->free[--context->free_count];
+    bool entered = enter(context->handle);
     DRIVER(CUresult(*)(CUevent *, unsigned), cuEventCreate)(&event, CU_EVENT_BLOCKING_SYNC);
+    leave(entered);
     return event;
 }
 
@@ -76,18 +94,23 @@ static void set_base(struct context *context) {
     context->base_ns = after - before < 200000 ? before + (after - before) / 4 : after;
 }
 
-static struct context *context_now(uint64_t now) {
+/* The context of a stream: the current one as a rule, a green one for streams made in it. */
+static struct context *context_of(CUstream stream, uint64_t now) {
     CUcontext handle = NULL;
     struct context *context = NULL;
-    if (DRIVER(CUresult(*)(CUcontext *), cuCtxGetCurrent)(&handle) != CUDA_SUCCESS || !handle) return NULL;
-    for (unsigned i = 0; i < CONTEXTS && !context; i++)
+    if (stream > CU_STREAM_PER_THREAD) DRIVER(CUresult(*)(CUstream, CUcontext *), cuStreamGetCtx)(stream, &handle);
+    if (!handle) handle = current_context();
+    for (unsigned i = 0; handle && i < CONTEXTS && !context; i++)
         if (contexts[i].handle == handle || !contexts[i].handle) context = &contexts[i];
     if (!context) return NULL;
     if (!context->handle) {
         context->handle = handle;
+        bool entered = enter(handle);
+        context->stream = stream; /* where none of our own can be made */
         DRIVER(CUresult(*)(CUstream *, unsigned), cuStreamCreate)(&context->stream, CU_STREAM_NON_BLOCKING);
-        context->base = take_event(context);
         findings_note_context();
+        leave(entered);
+        context->base = take_event(context);
     }
     if (!context->base_ns || (now > context->base_ns + REBASE_NS && !any_batch_of(context))) set_base(context);
     return context;
@@ -169,7 +192,7 @@ bool account_open(CUstream stream, uint64_t key, uint64_t estimate_ns, uint64_t 
     else if (batch->open && (probe || batch->borrowed != gate_borrowing())) close_batch(batch);
     if (!batch->open) {
         struct batch fresh = {.stream = stream, .thread = batch->thread, .gaps = batch->gaps && idle, .open = true,
-                              .borrowed = gate_borrowing(), .opened_ns = now, .key = key, .context = context_now(now)};
+                              .borrowed = gate_borrowing(), .opened_ns = now, .key = key, .context = context_of(stream, now)};
         fresh.start = fresh.context ? take_event(fresh.context) : NULL;
         if (fresh.start && record(fresh.start, stream) != CUDA_SUCCESS) {
             give_event(fresh.context, fresh.start);
@@ -190,8 +213,7 @@ void account_close(CUstream stream) { close_batch(batch_on(stream)); }
 
 /* Before the host waits for the whole context: what is open now ends with its last launch. */
 void account_close_all(void) {
-    CUcontext handle = NULL;
-    DRIVER(CUresult(*)(CUcontext *), cuCtxGetCurrent)(&handle);
+    CUcontext handle = current_context();
     for (unsigned i = 0; i < STREAMS; i++) {
         bool nameable = streams[i].stream != CU_STREAM_PER_THREAD || pthread_equal(streams[i].thread, pthread_self());
         if (streams[i].open && streams[i].context && streams[i].context->handle == handle && nameable)
