@@ -56,7 +56,7 @@ class Leader:
 
         until(same)
 
-    def serve(self, sm: int, work_ms: float, now: float, requests: float = 20.0, product: str = V100) -> None:
+    def serve(self, sm: int, work_ms: float, now: float, requests: float = 60.0, product: str = V100) -> None:
         sample = WorkSample(product=product, sm_percent=sm, work_s=work_ms / 1e3, requests=requests, overloaded=False)
         self.book.observe("ns", "model", sample, now)
 
@@ -202,6 +202,13 @@ def test_small_news_make_no_new_tables(leader: Leader) -> None:
     for window in range(20):
         leader.serve(50, 10.2 * 2**0.8, now=float(window))
         assert leader.believed(now=float(window)).version == version
+
+
+def test_a_service_without_a_profile_is_predicted_at_once_and_written_when_it_is_sure(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0, requests=20.0)
+    leader.turn(0.0)
+    assert leader.believed().surface.work_s(1, 50) == pytest.approx(0.020)
+    assert leader.api.get(PATH) is None
 
 
 def test_nothing_is_written_by_one_who_does_not_lead(leader: Leader) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hasgpu.autoscaler.observed_load import ObservedLoad
-from hasgpu.autoscaler.work_meter import LEAST_WAY_S, WorkMeter, WorkSample
+from hasgpu.autoscaler.work_meter import LEAST_WAY_S, SETTLING_REQUESTS, WorkMeter, WorkSample
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.report import PodSliceReport
@@ -36,10 +36,17 @@ class Watched:
     def __init__(self, *pods: Placement, batch_size: int = 1) -> None:
         self.meter, self.pods, self.batch_size, self.now = WorkMeter(), list(pods), batch_size, 0.0
         self.load = ObservedLoad(0.0)
+        self.settled = 0.0
+
+    def settle(self, *reports: PodSliceReport) -> None:
+        """Its first requests, whose work is not counted."""
+        self.second(0, *reports)
+        self.settled = SETTLING_REQUESTS
+        self.second(0, *reports)
 
     def second(self, requests: float, *reports: PodSliceReport, flight_s: float = 0.0) -> list[WorkSample]:
         self.now += 1.0
-        self.load.requests = requests
+        self.load.requests = self.settled + requests
         self.load.in_flight_s += flight_s
         heard = {each.pod_uid: each for each in reports}
         return self.meter.read(
@@ -49,7 +56,7 @@ class Watched:
 
 def test_a_window_of_requests_is_a_sample() -> None:
     watched = Watched(pod("a"))
-    assert watched.second(0, report("a", 500, 90)) == []
+    watched.settle(report("a", 500, 90))
     assert watched.second(12, report("a", 620, 210)) == []
     (sample,) = watched.second(24, report("a", 740, 330))
     assert (sample.product, sample.sm_percent, sample.overloaded) == ("V100", 20, False)
@@ -59,7 +66,7 @@ def test_a_window_of_requests_is_a_sample() -> None:
 
 def test_requests_of_pods_with_different_shares_are_divided_as_launches_are() -> None:
     watched = Watched(pod("a", sm=20), pod("b", sm=80))
-    watched.second(0, report("a", 0, 0), report("b", 0, 0))
+    watched.settle(report("a", 0, 0), report("b", 0, 0))
     found = watched.second(40, report("a", 300, 100), report("b", 300, 300))
     assert {each.sm_percent: each.work_s for each in found} == pytest.approx({20: 0.030, 80: 0.010})
 
@@ -69,21 +76,29 @@ def test_what_a_pod_does_before_it_is_ready_is_nobodys_request() -> None:
     watched.second(0, report("a", 0, 0))
     watched.second(0, report("a", 900, 500))
     watched.pods = [pod("a")]
-    watched.second(5, report("a", 950, 550))
-    (sample,) = watched.second(25, report("a", 1150, 750))
+    watched.settle(report("a", 950, 550))
+    (sample,) = watched.second(20, report("a", 1150, 750))
     assert sample.work_s == pytest.approx(0.010)
+
+
+def test_the_first_requests_of_a_pod_are_not_counted() -> None:
+    watched = Watched(pod("a"))
+    watched.second(0, report("a", 0, 0))
+    assert watched.second(15, report("a", 15, 15)) == []
+    (sample,) = watched.second(35, report("a", 215, 215))
+    assert (sample.requests, sample.work_s) == (20, pytest.approx(0.010))
 
 
 def test_a_pod_that_uses_all_its_slots_teaches_nothing() -> None:
     watched = Watched(pod("a"))
-    watched.second(0, report("a", 0, 0))
+    watched.settle(report("a", 0, 0))
     (sample,) = watched.second(40, report("a", 480, 400))
     assert sample.overloaded
 
 
 def test_a_function_that_batches_teaches_only_what_lone_requests_take() -> None:
     watched = Watched(pod("a"), batch_size=8)
-    watched.second(0, report("a", 0, 0))
+    watched.settle(report("a", 0, 0))
     (busy,) = watched.second(40, report("a", 200, 100))
     (quiet,) = watched.second(60, report("a", 300, 200))
     assert (busy.overloaded, quiet.overloaded) == (True, False)
@@ -91,14 +106,14 @@ def test_a_function_that_batches_teaches_only_what_lone_requests_take() -> None:
 
 def test_a_restarted_count_is_no_negative_work() -> None:
     watched = Watched(pod("a"))
-    watched.second(0, report("a", 900, 900))
+    watched.settle(report("a", 900, 900))
     assert watched.second(40, report("a", 100, 100)) == []
 
 
 def test_mean_latency_says_how_much_of_its_slots_a_request_takes_at_most() -> None:
     """30 ms on the GPU at the whole of it, of which 12 ms are kernels: the rest is the host's."""
     watched = Watched(pod("a"))
-    watched.second(0, report("a", 0, 0, quota=100))
+    watched.settle(report("a", 0, 0, quota=100))
     (sample,) = watched.second(40, report("a", 480, 400, quota=100), flight_s=40 * (0.030 + LEAST_WAY_S))
     assert sample.work_s == pytest.approx(0.012)
     assert sample.most_s == pytest.approx(0.030, rel=0.01)
@@ -106,7 +121,7 @@ def test_mean_latency_says_how_much_of_its_slots_a_request_takes_at_most() -> No
 
 def test_a_quota_that_changed_meanwhile_leaves_latency_unexplained() -> None:
     watched = Watched(pod("a"))
-    watched.second(0, report("a", 0, 0))
+    watched.settle(report("a", 0, 0))
     watched.second(10, report("a", 100, 100, quota=30), flight_s=1.0)
     (sample,) = watched.second(40, report("a", 400, 400, quota=60), flight_s=1.0)
     assert sample.most_s is None

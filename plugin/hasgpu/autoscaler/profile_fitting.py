@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 FITTED = "Fitted"
 EVERY_S = 60.0
 """Least time between two writes of one profile that nobody changed."""
+LEAST_REQUESTS = 50.0
+"""Of one SM share, before what they show is written: until the next write a fit made of it stays."""
 AGAIN_S = 10.0
 """After a write until our own watch shows it, and after a failure."""
 _TURN_S = 1.0
@@ -186,7 +188,7 @@ def moved(learned: Mapping[str, Any] | None, served: Served) -> bool:
         except (ValueError, AttributeError):
             before = {}
         for share in work.shares:
-            if abs(share.log_slot - before.get(share.sm_percent, math.inf)) >= MOVED:
+            if share.weight >= LEAST_REQUESTS and abs(share.log_slot - before.get(share.sm_percent, math.inf)) >= MOVED:
                 return True
     return False
 

@@ -1,8 +1,9 @@
 """Process autoscaler: GPU time of one request by SM share, of one revision. Told reports and counts; no I/O.
 
 Agents tell each pod's GPU time and launches, activators only how many requests the revision had: requests are taken to
-be divided as launches are. A window of requests is one sample; one that began with a pod that had just become ready
-is thrown away, since its warm-up is no request's work. Mean latency, by Little's law, says what one takes at most.
+be divided as launches are. A window of requests is one sample. The first requests after a pod became ready are thrown
+away: warm-up is no request's work, and what they take is told later than that they came. Mean latency, by Little's
+law, says what one takes at most.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hasgpu.prediction.quota_law import work_from_latency_s
 from .observed_load import ObservedLoad
 
 WINDOW_REQUESTS = 20.0
+SETTLING_REQUESTS = 10.0
 FULL_LOAD = 0.85
 """Part of its slots that a pod uses from which on it counts as overloaded."""
 LONE_LOAD = 0.3
@@ -53,6 +55,7 @@ class _Share:
 class WorkMeter:
     """Read once a tick."""
 
+    _settling: float = SETTLING_REQUESTS
     _counted: float = 0.0
     _requests: float = 0.0
     _counted_flight_s: float = 0.0
@@ -85,6 +88,10 @@ class WorkMeter:
                 self._add(placement, self._before[uid], reports[uid], products, now - self._read_s)
         self._before, self._read_s = {uid: reports[uid] for uid in serving}, now
         if newcomers or not serving:
+            self._settling = SETTLING_REQUESTS
+            self._begin()
+        if self._settling > 0.0 and self._requests >= self._settling:
+            self._settling = 0.0
             self._begin()
         return self._samples(LONE_LOAD if batch_size > 1 else FULL_LOAD, window_s)
 
@@ -110,7 +117,7 @@ class WorkMeter:
 
     def _samples(self, most_load: float, window_s: float) -> list[WorkSample]:
         launches = sum(share.launches for share in self._shares.values())
-        if self._requests < WINDOW_REQUESTS or launches == 0:
+        if self._settling > 0.0 or self._requests < WINDOW_REQUESTS or launches == 0:
             return []
         samples = []
         for (product, sm_percent), share in self._shares.items():

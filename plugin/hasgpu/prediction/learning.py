@@ -73,15 +73,14 @@ class ServedShare:
         """After so many more requests."""
         old = self.faded(now)
         part = requests / (old.weight + requests)
-        most = None if most_s is None else math.log(max(most_s, work_s))
+        most = self.log_most
+        if most_s is not None:
+            shown = math.log(max(most_s, work_s))
+            most = shown if most is None else most + part * (shown - most)
         return ServedShare(
             sm_percent=self.sm_percent,
             log_work=old.log_work + part * (math.log(work_s) - old.log_work),
-            log_most=old.log_most
-            if most is None
-            else most
-            if old.log_most is None
-            else old.log_most + part * (most - old.log_most),
+            log_most=most,
             weight=min(old.weight + requests, _MOST_WEIGHT),
             at_s=now,
         )
