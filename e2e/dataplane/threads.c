@@ -37,6 +37,7 @@ static void *work(void *unused) {
     check(get("cuStreamCreate")(&stream, 1));
     fn launch = get("cuLaunchKernel"), wait = get("cuStreamSynchronize");
     fn allocate = get("cuMemAlloc_v2"), release = get("cuMemFree_v2"), info = get("cuMemGetInfo_v2");
+    fn allocate_async = get("cuMemAllocAsync"), release_async = get("cuMemFreeAsync");
     uintptr_t count = 0;
     for (; now_s() < until; count++) {
         uint64_t memory;
@@ -47,6 +48,8 @@ static void *work(void *unused) {
             check(allocate(&memory, (size_t)1 << 20));
             check(info(&free_bytes, &total));
             check(release(memory));
+            check(allocate_async(&memory, (size_t)1 << 20, stream));
+            check(release_async(memory, stream));
         }
     }
     check(wait(stream));
