@@ -1,6 +1,6 @@
 """The data plane's bench: each figure beside its goal, measured with real processes through the shim as released.
 
-    python -m e2e.dataplane [--fast] [--json FILE] [gate wake share throughput borrow crowd agent sanitizers kills]
+    python -m e2e.dataplane [--fast] [--json FILE] [gate wake share throughput borrow crowd agent fault sanitizers kills]
 
 Emulated: the driver and the GPU are doubles; what is shown is the gate, not a GPU. Clients run before all else on the
 machine (SCHED_RR), which needs root.
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import agent, borrow, crowd, gate, kills, sanitizers, share, throughput, wake
+from . import agent, borrow, crowd, fault, gate, kills, sanitizers, share, throughput, wake
 from .bench import build
 from .figure import Figure
 
@@ -30,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     "borrow": lambda fast: (borrow.measure(5 if fast else 20), []),
     "crowd": lambda fast: (crowd.measure(5 if fast else 10), []),
     "agent": lambda fast: (agent.measure(20 if fast else 100), []),
+    "fault": lambda _: (fault.measure(), []),
     "sanitizers": lambda fast: (sanitizers.measure(30_000 if fast else 300_000), []),
     "kills": lambda fast: (kills.measure(100 if fast else 1000), []),
 }
