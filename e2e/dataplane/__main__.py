@@ -1,6 +1,7 @@
 """The data plane's bench: each figure beside its goal, measured with real processes through the shim as released.
 
-    python -m e2e.dataplane [--fast] [--json FILE] [gate wake share throughput borrow crowd agent fault sanitizers kills]
+    python -m e2e.dataplane [--fast] [--json FILE] [FIGURE...]    # all of gate wake share throughput borrow crowd agent
+                                                                  # fault sanitizers kills where none is named
 
 Emulated: the driver and the GPU are doubles; what is shown is the gate, not a GPU. Clients run before all else on the
 machine (SCHED_RR), which needs root.

@@ -1,7 +1,7 @@
 """A fatal fault of the GPU under two pods: how soon both launch again, with the released node agent to end them.
 
 One pod's program leaves at the first error, the other's never does and is idle besides, as a server without requests:
-as long as it lives, the MPS server takes nobody in. Whoever ends is started again at once, as a kubelet would do at first.
+as long as it lives, the MPS server takes nobody in. Whoever ends is started again at once, as a kubelet does at first.
 """
 
 from __future__ import annotations
