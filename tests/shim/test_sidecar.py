@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import subprocess
@@ -132,6 +133,18 @@ def test_its_metrics_are_the_pods(bench: Bench) -> None:
     assert values["hasgpu_pod_sm_count"] == 80
     assert values["hasgpu_pod_mps_up"] == 1
     assert values["hasgpu_pod_launches_total"] > 50
+
+
+def test_the_documents_name_every_metric(bench: Bench) -> None:
+    bench.start_mps()
+    bench.publish(entry(A, 0, 30))
+    _, text = Sidecar(bench).get("/metrics")
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    told = [
+        f"| `{name}` | {kinds[name]} | {meaning} |" for name, meaning in re.findall(r"^# HELP (\S+) (.+)$", text, re.M)
+    ]
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert re.findall(r"^\| `hasgpu_pod_.*$", page, re.M) == told
 
 
 def test_it_ends_at_once_when_told(bench: Bench) -> None:

@@ -95,11 +95,12 @@ static void metric(char *text, size_t size, const char *name, const char *kind, 
 int report_metrics(char *text, size_t size, bool mps_up) {
     struct hasgpu_page page;
     int fd = -1;
-    double busy = 0, gated = 0, launches = 0, graphs = 0, refused = 0, memory = 0, waiting = 0, processes = 0;
+    double busy = 0, borrowed = 0, gated = 0, launches = 0, graphs = 0, refused = 0, memory = 0, waiting = 0, processes = 0;
     bool readable = read_page(&page, &fd);
     for (unsigned i = 0; readable && i < HASGPU_PROCESSES; i++) {
         const struct hasgpu_process *slot = &page.processes[i];
         busy += (double)slot->busy_ns / 1e9;
+        borrowed += (double)slot->borrowed_ns / 1e9;
         gated += (double)slot->gated_ns / 1e9;
         launches += (double)slot->launches;
         graphs += (double)slot->graph_launches;
@@ -115,6 +116,8 @@ int report_metrics(char *text, size_t size, bool mps_up) {
     if (!readable) return position;
     double debt = page.balance.balance_ns < 0 ? -(double)page.balance.balance_ns / 1e9 : 0;
     metric(text, size, "hasgpu_pod_gpu_busy_seconds_total", "counter", "GPU time used, as measured.", busy);
+    metric(text, size, "hasgpu_pod_borrowed_seconds_total", "counter", "Of it: in idle time of the row that was lent.",
+           borrowed);
     metric(text, size, "hasgpu_pod_gated_seconds_total", "counter", "Time launches waited for their slot.", gated);
     metric(text, size, "hasgpu_pod_overrun_seconds_total", "counter", "GPU time used outside the slots.",
            (double)page.overrun_ns / 1e9);
@@ -132,7 +135,7 @@ int report_metrics(char *text, size_t size, bool mps_up) {
     metric(text, size, "hasgpu_pod_sm_count", "gauge", "SMs seen by the newest context.", page.sm_count);
     metric(text, size, "hasgpu_pod_entry_points_unknown", "gauge", "Driver functions asked for and unknown to the shim.",
            page.unknown_entry_points);
-    metric(text, size, "hasgpu_pod_bypass_suspected", "gauge", "1 where a second libcuda is mapped.",
+    metric(text, size, "hasgpu_pod_bypass_suspected", "gauge", "Drivers loaded beside the one behind the shim.",
            page.bypass_suspected);
     return position;
 }
