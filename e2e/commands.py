@@ -59,15 +59,20 @@ def kn(*words: str, timeout_s: float = 180.0) -> str:
     return run("kn", *words, timeout_s=timeout_s)
 
 
+def end_services(namespace: str) -> None:
+    """Deletes a namespace's Knative services; their pods are on the way out when this returns."""
+    kubectl("--namespace", namespace, "delete", "ksvc", "--all")
+    kubectl("--namespace", namespace, "wait", "--for=delete", "deployments,replicasets", "--all", "--timeout=90s")
+    kubectl("--namespace", namespace, "delete", "pods", "--all", "--wait=false")
+
+
 def remove_services(namespace: str) -> None:
-    """Deletes a namespace's Knative services and waits for their pods, which drain for nobody.
+    """Deletes a namespace's Knative services and waits for their pods.
 
     Then the namespace goes at once; with pods in it its controller would look again only after minutes.
     """
-    kubectl("--namespace", namespace, "delete", "ksvc", "--all")
-    # What would make them anew goes first.
-    kubectl("--namespace", namespace, "wait", "--for=delete", "deployments,replicasets", "--all", "--timeout=90s")
-    kubectl("--namespace", namespace, "delete", "pods", "--all", "--grace-period=1", "--timeout=90s")
+    end_services(namespace)
+    kubectl("--namespace", namespace, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
 
 
 def wait_if_leaving(namespace: str) -> None:

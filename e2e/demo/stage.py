@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from e2e.commands import REGISTRY, CommandFailed, apply, kubectl, kubectl_json, remove_services, wait_if_leaving
+from e2e.commands import (
+    REGISTRY,
+    CommandFailed,
+    apply,
+    end_services,
+    kubectl,
+    kubectl_json,
+    remove_services,
+    wait_if_leaving,
+)
 
 from .functions import FUNCTIONS
 
@@ -23,6 +32,7 @@ OBSERVABILITY = {
 
 def receivers_up() -> None:
     """The OTLP receiver and the CloudEvents sink run, and the autoscaler and webhook report to them."""
+    wait_if_leaving(RECEIVERS)
     apply((HERE.parent / "receivers/receivers.yaml").read_text().replace("hasgpu.local/", f"{REGISTRY}/"))
     kubectl("--namespace", RECEIVERS, "rollout", "status", "deployment/receivers", "--timeout=60s")
     patch = json.dumps({"data": OBSERVABILITY})
@@ -47,9 +57,9 @@ def functions_up() -> None:
 
 
 def cleared() -> None:
-    """Functions and receivers are gone and Knative's settings are as they were."""
+    """Functions and receivers leave and Knative's settings are as they were; nobody waits for pods that drain."""
     try:
-        remove_services(NAMESPACE)
+        end_services(NAMESPACE)
     except CommandFailed as failure:
         print(f"demo: could not clear: {failure}")
     patch = json.dumps({"data": dict.fromkeys(OBSERVABILITY)})

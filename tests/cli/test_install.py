@@ -137,6 +137,21 @@ def test_a_plain_pod_with_a_slice_keeps_the_agents_in_place(cluster: Cluster) ->
         uninstall(cluster)
 
 
+def test_pods_that_drain_are_waited_for_though_no_service_is_left(cluster: Cluster) -> None:
+    install(cluster)
+    draining = {
+        "name": "classify-1",
+        "labels": {"serving.knative.dev/service": "classify"},
+        "annotations": {"slice.hasgpu.dev/gpu": "GPU-0"},
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+    }
+    cluster.api.create("/api/v1/namespaces/default/pods", {"metadata": draining})
+    cluster.api.requests.clear()
+    with pytest.raises(Trouble, match="default/classify-1 is still there"):
+        Uninstall.prepare(cluster.api.session(), Progress(), MANIFESTS, 0.1, force=False).run()
+    assert not [each for each in cluster.api.requests if each[0] != "GET"]
+
+
 def test_profiles_that_people_wrote_survive_an_uninstall_without_force(cluster: Cluster) -> None:
     install(cluster)
     cluster.api.create(PROFILES, {"metadata": {"name": "resnet50"}, "spec": {}})

@@ -29,7 +29,7 @@ class GpuServices:
         self._session = session
 
     def names(self) -> list[tuple[str, str]]:
-        """Namespace and name of services whose template has our keys, or whose pods have a slice or wait for one."""
+        """Namespace and name of services whose template has our keys, or whose pods hold a slice and stay."""
         try:
             listed = self._session.get(collection(KNATIVE_SERVICES), _Services, timeout_s=30.0)
         except NotFound:
@@ -39,7 +39,7 @@ class GpuServices:
             for each in listed.items
             if any(key.startswith(USER_PREFIX) for key in each.spec.template.metadata.annotations)
         }
-        found |= {(pod.metadata.namespace, _service(pod)) for pod in self.pods() if _service(pod)}
+        found |= {(pod.metadata.namespace, _service(pod)) for pod in self.pods() if _service(pod) and stays(pod)}
         return sorted(found)
 
     def pods(self) -> list[Pod]:
@@ -73,6 +73,11 @@ class GpuServices:
             return None if not pods else f"pod {pods[0].metadata.namespace}/{pods[0].metadata.name} is still there"
 
         wait_for(left, timeout_s, period_s=1.0)
+
+
+def stays(pod: Pod) -> bool:
+    """Nobody has deleted it yet."""
+    return pod.metadata.deletion_timestamp is None
 
 
 def _service(pod: Pod) -> str:

@@ -19,7 +19,7 @@ from hasgpu.cluster.session import Session
 from hasgpu.model.annotations import ALLOCATOR_LEASE, LEARNED_LABEL
 
 from .command import Progress, Trouble
-from .gpu_services import GpuServices
+from .gpu_services import GpuServices, stays
 from .release import Document, Release, object_path, title
 from .replaced import KNATIVE, SYSTEM, Replaced
 from .rollout import Rollout
@@ -95,11 +95,13 @@ class Uninstall:
         for namespace, name in services:
             self._services.delete(namespace, name)
             self._progress.done(f"service {namespace}/{name} is deleted")
-        if self._force:
+        pods = self._services.pods()
+        for pod in pods:
+            if stays(pod) and not self._force:
+                raise Trouble(f"pod {pod.metadata.namespace}/{pod.metadata.name} still holds a slice of a GPU")
+        if pods:
             with self._progress.step("GPU pods end"):
                 self._services.wait_gone(self._timeout_s)
-        elif pods := self._services.pods():
-            raise Trouble(f"pod {pods[0].metadata.namespace}/{pods[0].metadata.name} still holds a slice of a GPU")
 
     def _end_agents(self) -> None:
         """Agents before their GPU objects, which a living agent would write again."""
