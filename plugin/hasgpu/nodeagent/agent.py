@@ -34,7 +34,7 @@ from .gpu_objects import WITHIN_LEDGER, GpuObject, Shares, disown, ledger_findin
 from .health import FAULT, Health, in_fault
 from .meter import Meter
 from .options import Options
-from .processes import pods_with_processes
+from .processes import beyond_told, pods_with_processes
 from .recovery import GRACE_S, Ended, Recovery
 from .slices import NodeView, Slices, Tuning
 from .volumes import Volumes, install_library
@@ -87,6 +87,7 @@ class Agent:
         )
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._objected: frozenset[Objection] = frozenset()
+        self._crowded: frozenset[str] = frozenset()
         self._came_round_s = time.monotonic()
 
     def run(self) -> None:
@@ -194,6 +195,15 @@ class Agent:
                 log.warning("GPU %s not told: %s", device.uuid, error)
         for ended in self._recovery.step(gpu_of, faulted, now_s):
             self._tell_ended(ended)
+        self._tell_crowded()
+
+    def _tell_crowded(self) -> None:
+        pods = self._pods.snapshot() if self._pods.synced else ()
+        annotations = {pod.metadata.uid: pod.metadata.annotations for pod in pods}
+        crowded = beyond_told(self._slices.report().pods, annotations)
+        for uid in crowded.keys() - self._crowded:
+            self._warn(uid, "TooManyGpuProcesses", crowded[uid])
+        self._crowded = frozenset(crowded)
 
     def _disown_missing(self) -> None:
         """Once, as soon as the API server can be reached."""

@@ -1,10 +1,13 @@
-"""Which processes of this machine belong to a pod, as the kernel's cgroups say. Reads /proc only."""
+"""Which processes of this machine belong to a pod, as its cgroups say, and which pods have too many. Reads /proc only."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+
+from hasgpu.model.annotations import GPU_PROCESSES
+from hasgpu.model.report import PodSliceReport
 
 PROC = Path("/proc")
 
@@ -25,3 +28,13 @@ def pods_with_processes(uids: Collection[str], proc: Path = PROC) -> frozenset[s
             continue  # gone while we looked
         found.update(uid for mark, uid in marks.items() if mark in groups)
     return frozenset(found)
+
+
+def beyond_told(reports: Iterable[PodSliceReport], annotations: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Pods with more GPU processes than they said, and what to tell of them: MPS has few places, a process takes one."""
+    crowded = {}
+    for report in reports:
+        told = annotations.get(report.pod_uid, {}).get(GPU_PROCESSES, "1")
+        if report.pod_uid in annotations and told.isdigit() and report.processes > int(told):
+            crowded[report.pod_uid] = f"{report.processes} processes use the GPU, {GPU_PROCESSES} says {told}"
+    return crowded
