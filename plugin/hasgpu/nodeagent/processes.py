@@ -1,4 +1,4 @@
-"""Which processes of this machine belong to a pod, as its cgroups say, and which pods have too many. Reads /proc only."""
+"""Which processes of this machine are a pod's, as its cgroups say, and which pods have too many. Reads /proc only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pods_with_processes(uids: Collection[str], proc: Path = PROC) -> frozenset[s
 
 
 def beyond_told(reports: Iterable[PodSliceReport], annotations: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Pods with more GPU processes than they said, and what to tell of them: MPS has few places, a process takes one."""
+    """Pods with more GPU processes than they said, and what to tell of them: each takes one of MPS's few places."""
     crowded = {}
     for report in reports:
         told = annotations.get(report.pod_uid, {}).get(GPU_PROCESSES, "1")
