@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from hasgpu.cli.__main__ import cli
 from hasgpu.cli.explain import decisions, tree
+
+from tests.cluster.fake_api import FakeApi
 
 LIVE = {
     "timestamp": "2026-01-02T03:04:05.678Z",
@@ -56,3 +59,27 @@ def test_a_folder_that_is_no_simulation_is_told(tmp_path: Path) -> None:
     said = CliRunner().invoke(cli, ["explain", "a", "--from", str(tmp_path)])
     assert said.exit_code == 1
     assert "not the output of a simulation" in said.output
+
+
+def kubeconfig(folder: Path, server: str) -> Path:
+    """A file that leads to a server without any credentials."""
+    path = folder / "kubeconfig"
+    config = {
+        "current-context": "fake",
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "nobody"}}],
+        "clusters": [{"name": "fake", "cluster": {"server": server}}],
+        "users": [{"name": "nobody", "user": {}}],
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_the_live_autoscalers_decisions_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with FakeApi() as api:
+        for name, labels in (("leader", {"app": "autoscaler"}), ("other", {"app": "activator"})):
+            pod = {"metadata": {"name": name, "labels": labels}, "log": LIVE}
+            api.create("/api/v1/namespaces/knative-serving/pods", pod)
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, api.url)))
+        said = CliRunner().invoke(cli, ["explain", "classify-00001"])
+    assert said.exit_code == 0, said.output
+    assert said.output.count("quota 100 %, pods 1 -> 2") == 1

@@ -227,6 +227,10 @@ class FakeApi:
 
     def _read(self, address: Address) -> Object:
         found = self._found(address)
+        if address.subresource == "log":
+            # One line of JSON, as our processes log.
+            line: Object = found["log"]
+            return line
         if address.subresource != "scale":
             return found
         replicas = found.get("spec", {}).get("replicas", 0)

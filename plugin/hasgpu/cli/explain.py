@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-_LINES = "20000"
-
 
 @click.command()
 @click.argument("revision")
@@ -35,9 +33,12 @@ def explain(revision: str, namespace: str, last: int, folder: Path | None, conte
         if folder is not None:
             found = [each for each in decisions(_simulated(folder)) if each["revision"] == revision]
         else:
-            lines = _live(context)
+            from .live_log import lines
+
             found = [
-                each for each in decisions(lines) if (each.get("namespace"), each["revision"]) == (namespace, revision)
+                each
+                for each in decisions(lines(context))
+                if (each.get("namespace"), each["revision"]) == (namespace, revision)
             ]
         if not found:
             progress.note(f"no decision about {revision} was found")
@@ -96,30 +97,3 @@ def _simulated(folder: Path) -> list[str]:
         return (folder / name).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError, KeyError) as error:
         raise Trouble(f"{folder} is not the output of a simulation: {error}") from error
-
-
-def _live(context: str | None) -> list[str]:
-    """The lines of all replicas, oldest first: who leads now may have led only for a while."""
-    from hasgpu.cluster.errors import ClusterError
-    from hasgpu.cluster.objects import Pod
-    from hasgpu.cluster.paths import PODS, collection, named
-
-    from .command import connected
-
-    session = connected(context)
-    import msgspec
-
-    class Pods(msgspec.Struct):
-        items: tuple[Pod, ...] = ()
-
-    found = session.get(collection(PODS, "knative-serving"), Pods)
-    lines: list[str] = []
-    for pod in found.items:
-        if pod.metadata.labels.get("app") != "autoscaler":
-            continue
-        path = named(PODS, pod.metadata.namespace, pod.metadata.name, "log")
-        try:
-            lines += session.request("GET", path, query={"tailLines": _LINES}).decode(errors="replace").splitlines()
-        except ClusterError:
-            continue  # a replica that is just starting has no log yet
-    return sorted(lines)
