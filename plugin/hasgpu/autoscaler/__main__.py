@@ -22,7 +22,7 @@ from .has_class import HasClass
 from .process import SERVICE, Identity, Process
 
 _M_MMAP_THRESHOLD = -3
-_LARGE_BYTES = 1 << 18
+_LARGE_BYTES = 1 << 20
 
 
 @contextlib.contextmanager

@@ -337,6 +337,8 @@ class Process:
         self._events.event(regarding, "Warning", "InternalError", str(error))
 
     def _scraped(self, key: RevisionKey, duration_s: float) -> None:
+        if not self._metrics.read:
+            return
         pa = self._world.podautoscalers.get(key.namespace, key.name)
         labels = pa.metadata.labels if pa is not None else {}
         self._metrics.record("kn.autoscaler.scrape.duration", duration_s, attributes(key, labels))

@@ -17,6 +17,7 @@ MAX_BODY_BYTES = 336
 _CONTENT_TYPE = b"application/protobuf"
 _IDLE_S = 10.0
 _MAX_HEAD_BYTES = 16 << 10
+_READ_BYTES = 4 << 10
 _LENGTH = re.compile(rb"\r\nContent-Length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 _TYPE = re.compile(rb"\r\nContent-Type: *([^\r]*?) *\r\n", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nConnection: *close\r\n", re.IGNORECASE)
@@ -32,13 +33,15 @@ class QueueProxies:
         self._port, self._timeout_s = port, timeout_s
         self._sweep_s = timeout_s / 6
         self._peers: dict[str, _Peer] = {}
+        # What one read takes is looked at before the next: one buffer does for all, where each would need a new one.
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._sweeping: asyncio.TimerHandle | None = None
 
     def ask(self, ip: str, on_answer: OnAnswer) -> None:
         """One question; a kept connection that turns out closed is replaced once."""
         peer = self._peers.get(ip)
         if peer is None:
-            peer = self._peers[ip] = _Peer(ip, self._port)
+            peer = self._peers[ip] = _Peer(ip, self._port, self._buffer)
         peer.ask(on_answer)
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
@@ -64,20 +67,32 @@ class QueueProxies:
         self._sweeping = loop.call_later(self._sweep_s, self._sweep) if self._peers else None
 
 
-class _Peer(asyncio.Protocol):
+class _Peer(asyncio.BufferedProtocol):
     """The connection to one pod."""
 
-    __slots__ = ("_buffer", "_connecting", "_fresh", "_on_answer", "_port", "_request", "_transport", "asked_at", "ip")
+    __slots__ = (
+        "_begun",
+        "_buffer",
+        "_connecting",
+        "_fresh",
+        "_on_answer",
+        "_port",
+        "_request",
+        "_transport",
+        "asked_at",
+        "ip",
+    )
 
-    def __init__(self, ip: str, port: int) -> None:
-        self.ip, self._port = ip, port
+    def __init__(self, ip: str, port: int, buffer: memoryview) -> None:
+        self.ip, self._port, self._buffer = ip, port, buffer
         self._request = (
             f"GET /metrics HTTP/1.1\r\nHost: {ip}:{port}\r\nAccept: {_CONTENT_TYPE.decode()}\r\n\r\n".encode()
         )
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._on_answer: OnAnswer | None = None
-        self._buffer = b""
+        self._begun = b""
+        """The part of an answer that came so far."""
         self._fresh = True
         """Nothing was answered on this connection yet."""
         self.asked_at = 0.0
@@ -117,20 +132,23 @@ class _Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport, self._fresh, self._buffer = transport, True, b""
+        self._transport, self._fresh, self._begun = transport, True, b""
         if self._on_answer is not None:
             transport.write(self._request)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._transport is None:
             return
-        buffer = self._buffer + data if self._buffer else data
+        buffer = self._begun + self._buffer[:nbytes]
         head_end = buffer.find(b"\r\n\r\n") + 4
         if max(head_end, len(buffer)) > _MAX_HEAD_BYTES:
             self._fail()
             return
         if head_end < 4:
-            self._buffer = buffer
+            self._begun = buffer
             return
         length = _LENGTH.search(buffer, 0, head_end)
         if self._on_answer is None or not buffer.startswith(b"HTTP/1.") or length is None:
@@ -140,12 +158,12 @@ class _Peer(asyncio.Protocol):
         if end - head_end > MAX_BODY_BYTES or len(buffer) > end:
             self._fail()
         elif len(buffer) < end:
-            self._buffer = buffer
+            self._begun = buffer
         else:
             self._complete(buffer, head_end)
 
     def _complete(self, answer: bytes, head_end: int) -> None:
-        self._buffer, self._fresh = b"", False
+        self._begun, self._fresh = b"", False
         if _CLOSE.search(answer, 0, head_end):
             self._drop()
         kind = _TYPE.search(answer, 0, head_end)
@@ -155,7 +173,7 @@ class _Peer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is None:
             return
-        kept, self._transport = not self._fresh and not self._buffer, None
+        kept, self._transport = not self._fresh and not self._begun, None
         if self._on_answer is not None and kept:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
         else:
@@ -166,7 +184,7 @@ class _Peer(asyncio.Protocol):
         self._settle(None)
 
     def _drop(self) -> None:
-        transport, self._transport, self._buffer = self._transport, None, b""
+        transport, self._transport, self._begun = self._transport, None, b""
         if transport is not None:
             transport.abort()
 

@@ -132,6 +132,8 @@ def _in_order(pods: Sequence[Scrapeable], young_since_s: float, wanted: int) -> 
 
 
 def _extrapolated(key: RevisionKey, stats: Sequence[StatMessage], pods: int) -> StatMessage:
+    if pods == 1:
+        return stats[0]
     sample = float(len(stats))
     return StatMessage(
         key=key,

@@ -38,7 +38,8 @@ class Metrics:
         self, service: str, readers: Sequence[MetricReader] = (), registry: CollectorRegistry | None = None
     ) -> None:
         self._registry = registry or CollectorRegistry()
-        self._read = bool(readers)
+        self.read = bool(readers)
+        """Whether anybody is shown what is recorded."""
         self._provider = MeterProvider(
             metric_readers=readers, resource=Resource.create({"service.name": service}), shutdown_on_exit=False
         )
@@ -98,7 +99,7 @@ class Metrics:
 
     def record(self, name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
         """A value of a histogram. Where nobody reads them it is not worth the library's work: it comes per scrape."""
-        if self._read:
+        if self.read:
             self._histograms[name].record(value, dict(attributes or {}))
 
     def render(self) -> bytes:
