@@ -11,10 +11,11 @@ import click
 from . import fakes
 from .candidate import Name
 from .cells import Plan, measure, shown
-from .plane import ROOT, Plane
+from .plane import Plane
 from .revisions import Revisions
 
-RESULTS = ROOT / "docs/results/autoscaler-bench.jsonl"
+COLD_UPSTREAM = 100
+"""Revisions."""
 
 
 @click.command()
@@ -27,7 +28,7 @@ RESULTS = ROOT / "docs/results/autoscaler-bench.jsonl"
 @click.option("--window", "window_s", default=60.0, show_default=True, help="Seconds over which CPU is taken.")
 @click.option("--warm-up", "warm_up_s", default=65.0, show_default=True)
 @click.option("--samples", default=20, show_default=True, help="Latency samples.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A file that the lines are added to.")
 def main(
     sizes: tuple[int, ...],
     modes: tuple[str, ...],
@@ -36,29 +37,35 @@ def main(
     window_s: float,
     warm_up_s: float,
     samples: int,
-    out: Path,
+    out: Path | None,
 ) -> None:
-    """Measure both autoscalers. Upstream's cold start is only waited for up to 100 revisions: it takes 0.5 s each."""
+    """Measure both autoscalers, on the same objects.
+
+    Upstream's cold start is only waited for up to 100 revisions, since it takes 0.5 s each: beyond that, ours comes
+    first and brings the objects to the state that upstream's would bring them to.
+    """
     fakes.build()
     plan = Plan(warm_up_s=warm_up_s, window_s=window_s, samples=samples)
-    out.parent.mkdir(parents=True, exist_ok=True)
     for count in sizes:
         for mode in modes:
-            for name in names:
-                plane = Plane()
-                try:
-                    revisions = Revisions(plane, count, per_namespace, pushed=mode == "push")
-                    if name == "upstream" and count > 100:
-                        # Ours brings the objects to the state that upstream's would bring them to.
-                        measure(plane, revisions, "ours", Plan(warm_up_s=0, window_s=0.1, samples=0), cold=True)
-                        row = measure(plane, revisions, name, plan, cold=False)
-                    else:
-                        row = measure(plane, revisions, name, plan, cold=True)
-                finally:
-                    plane.stop()
-                click.echo(json.dumps(shown(row)))
+            groups = [(name,) for name in names] if count <= COLD_UPSTREAM else [tuple(sorted(names))]
+            for group in groups:
+                _measure(count, mode, group, per_namespace, plan, out)
+
+
+def _measure(count: int, mode: str, names: tuple[Name, ...], per_namespace: int, plan: Plan, out: Path | None) -> None:
+    plane = Plane()
+    try:
+        revisions = Revisions(plane, count, per_namespace, pushed=mode == "push")
+        for place, name in enumerate(names):
+            row = measure(plane, revisions, name, plan, cold=place == 0)
+            line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="minutes"), **shown(row)})
+            click.echo(line)
+            if out is not None:
                 with out.open("a") as file:
-                    file.write(json.dumps({"at": datetime.now(UTC).isoformat(timespec="minutes"), **shown(row)}) + "\n")
+                    file.write(line + "\n")
+    finally:
+        plane.stop()
 
 
 if __name__ == "__main__":

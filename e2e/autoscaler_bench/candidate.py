@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import urllib.request
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from e2e.testbed.paths import BIN
 
-from .plane import FOLDER, METRICS, ROOT, SYSTEM, Plane, own_address
+from .plane import FOLDER, ROOT, SYSTEM, Plane, own_address
 
 Name = Literal["ours", "upstream"]
 COMMANDS: dict[Name, tuple[str, ...]] = {
@@ -33,6 +34,36 @@ class Cost:
     threads: int
 
 
+class _ToldByUs:
+    """One line when the last of all revisions has its first decision."""
+
+    _LINE = re.compile(r"a first decision is made for all of (\d+) revisions")
+
+    def __init__(self) -> None:
+        self.decided = 0
+
+    def read(self, line: str) -> None:
+        if found := self._LINE.search(line):
+            self.decided = int(found[1])
+
+
+class _ToldByUpstream:
+    """A line for each reconcile; -1 is no decision yet."""
+
+    _LINE = re.compile(r"PA scale got=.* desiredPods=\d+ .*\"knative.dev/key\":\"([^\"]+)")
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+
+    @property
+    def decided(self) -> int:
+        return len(self._keys)
+
+    def read(self, line: str) -> None:
+        if found := self._LINE.search(line):
+            self._keys.add(found[1])
+
+
 class Candidate:
     """Started at once."""
 
@@ -47,13 +78,13 @@ class Candidate:
             "POD_IP": own_address(),
             "CONFIG_LOGGING_NAME": "config-logging",
             "CONFIG_OBSERVABILITY_NAME": "config-observability",
-            "METRICS_PROMETHEUS_HOST": METRICS.partition(":")[0],
-            "METRICS_PROMETHEUS_PORT": METRICS.partition(":")[2],
             "CLUSTER_DOMAIN": "cluster.local",
             # Not the checkout's import path alone: as in the image, without the tests' packages.
             "PYTHONPATH": str(ROOT / "plugin"),
         }
+        self._begun_at = time.monotonic()
         with self.log.open("ab") as log:
+            self._log_from = log.tell()
             self._program = subprocess.Popen(
                 COMMANDS[name], cwd="/", env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -77,15 +108,20 @@ class Candidate:
             self._program.kill()
             self._program.wait()
 
-    def decided(self) -> int:
-        """Revisions that it has decided for since it started, by its own /metrics."""
-        try:
-            with urllib.request.urlopen(f"http://{METRICS}/metrics", timeout=10) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return 0
-        # Upstream shows 0 before it has decided; here no decision is 0.
-        return sum(line.startswith("kn_revision_pods_desired{") and not line.endswith(" 0") for line in lines)
+    def until_decided(self, count: int, timeout_s: float) -> float | None:
+        """Seconds from its start until so many revisions have a decision, by its log: asking it would cost it time."""
+        told = _ToldByUs() if self.name == "ours" else _ToldByUpstream()
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            rest = b""
+            while (waited_s := time.monotonic() - self._begun_at) < timeout_s and self.alive:
+                *lines, rest = (rest + log.read()).split(b"\n")
+                for line in lines:
+                    told.read(line.decode())
+                if told.decided >= count:
+                    return waited_s
+                time.sleep(0.05)
+        return None
 
     def cost(self) -> Cost:
         """utime and stime of the process alone, and its memory."""

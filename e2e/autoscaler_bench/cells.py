@@ -23,6 +23,8 @@ class Plan:
     warm_up_s: float = 65.0
     window_s: float = 60.0
     samples: int = 20
+    pending: float = 0.1
+    """Part of the revisions whose status has to be written anew after a restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +50,20 @@ class Row:
 
 
 def measure(plane: Plane, revisions: Revisions, name: Name, plan: Plan, *, cold: bool) -> Row:
-    """Starts the autoscaler until everything is written, again until all is decided, and again to measure."""
+    """Starts the autoscaler until everything is written, again until all is decided, and looks at what that costs."""
     sks, watched = SksController(plane.session), Watched(plane.session)
     push_to = f"{own_address()}:8080" if revisions.pushed else ""
     load = Fakes(revisions.count, revisions.per_namespace, push_to=push_to)
-    plane.show_metrics(True)
     try:
         cold_s = None
         if cold:
             first = Candidate(name, plane)
             cold_s = watched.until(revisions.count, 1800, lambda: first.alive)
             first.stop()
-        again = Candidate(name, plane)
-        restart_s = _until_decided(again, revisions.count, 300)
-        again.stop()
-        # Metrics tell when all is decided; what they cost is no part of the steady state.
-        plane.show_metrics(False)
+        revisions.unsettle(round(revisions.count * plan.pending))
         candidate = Candidate(name, plane)
         try:
+            restart_s = candidate.until_decided(revisions.count, 300)
             return _steady(candidate, revisions, load, watched, plan, cold_s, restart_s)
         finally:
             candidate.stop()
@@ -73,15 +71,6 @@ def measure(plane: Plane, revisions: Revisions, name: Name, plan: Plan, *, cold:
         load.stop()
         watched.stop()
         sks.stop()
-
-
-def _until_decided(candidate: Candidate, count: int, timeout_s: float) -> float | None:
-    begun = time.monotonic()
-    while time.monotonic() - begun < timeout_s:
-        if candidate.decided() >= count:
-            return time.monotonic() - begun
-        time.sleep(0.25)
-    return None
 
 
 def _steady(
@@ -121,7 +110,8 @@ def _steady(
 
 def _latencies(revisions: Revisions, load: Fakes, watched: Watched, samples: int) -> list[float]:
     """From the first report of ten times the load until the Deployment's new scale is seen; another revision each."""
-    chosen = random.sample(range(revisions.count), min(samples, revisions.count))
+    chosen = random.sample(sorted(revisions.quiet), min(samples, revisions.count // 4))
+    revisions.quiet -= set(chosen)
     delays = []
     for index in chosen:
         time.sleep(random.uniform(0.5, 1.5))

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
 
@@ -18,10 +17,8 @@ from . import fakes
 from .candidate import Candidate, Name
 from .cells import SURGE
 from .fakes import Fakes
-from .plane import ROOT, Plane, own_address
+from .plane import Plane, own_address
 from .revisions import Revisions, SksController, Watched
-
-RESULTS = ROOT / "docs/results/autoscaler-outage.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +98,9 @@ class Scene:
 @click.option(
     "--autoscaler", "names", multiple=True, type=click.Choice(["ours", "upstream"]), default=("upstream", "ours")
 )
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def main(count: int, away_s: float, names: tuple[Name, ...], out: Path) -> None:
+def main(count: int, away_s: float, names: tuple[Name, ...]) -> None:
     """Measure recovery with both autoscalers."""
     fakes.build()
-    out.parent.mkdir(parents=True, exist_ok=True)
     for name in names:
         scene = Scene(name, count)
         try:
@@ -114,8 +109,6 @@ def main(count: int, away_s: float, names: tuple[Name, ...], out: Path) -> None:
             scene.close()
         for each in found:
             click.echo(json.dumps(asdict(each)))
-            with out.open("a") as file:
-                file.write(json.dumps(asdict(each)) + "\n")
 
 
 if __name__ == "__main__":

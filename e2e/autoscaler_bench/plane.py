@@ -15,8 +15,7 @@ from pathlib import Path
 
 import yaml
 from hasgpu.cluster.errors import ClusterError
-from hasgpu.cluster.patch import merge_patch
-from hasgpu.cluster.paths import CONFIG_MAPS, NAMESPACES, collection, named
+from hasgpu.cluster.paths import CONFIG_MAPS, NAMESPACES, collection
 from hasgpu.cluster.session import Session
 
 from e2e.testbed.paths import BIN
@@ -26,7 +25,6 @@ from e2e.testbed.toolchain import UPSTREAM
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("/tmp/hasgpu-autoscaler-bench")
 SYSTEM = "knative-serving"
-METRICS = "127.0.0.1:9099"
 _CERTIFICATE = FOLDER / "certificates/apiserver.crt"
 """Signed by itself at its first start; clients trust exactly it."""
 
@@ -44,7 +42,8 @@ CONFIGS: dict[str, dict[str, str]] = {
         '"encoding": "json", "encoderConfig": {"timeKey": "time", "levelKey": "level", "messageKey": "message"}}'
     },
     "config-network": {},
-    "config-observability": {},
+    # Who asks for metrics pays for them; what they cost is no part of the comparison.
+    "config-observability": {"metrics-protocol": "none"},
 }
 
 
@@ -141,11 +140,6 @@ class Plane:
             metadata = {"name": name, "namespace": SYSTEM}
             self.session.request("POST", collection(CONFIG_MAPS, SYSTEM), body={"metadata": metadata, "data": data})
         time.sleep(2)  # until the new kinds are served
-
-    def show_metrics(self, shown: bool) -> None:
-        """Whether an autoscaler that starts from now on serves /metrics."""
-        data = {"metrics-protocol": "prometheus" if shown else "none", "metrics-endpoint": METRICS if shown else ""}
-        merge_patch(self.session, named(CONFIG_MAPS, SYSTEM, "config-observability"), {"data": data})
 
     def make_namespace(self, name: str) -> None:
         """A namespace."""

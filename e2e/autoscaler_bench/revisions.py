@@ -29,6 +29,8 @@ class Revisions:
 
     def __init__(self, plane: Plane, count: int, per_namespace: int, *, pushed: bool) -> None:
         self.session, self.count, self.per_namespace, self.pushed = plane.session, count, per_namespace, pushed
+        self.quiet = set(range(count))
+        """Whose load never changed: nothing scales them but the next sample."""
         for index in range((count - 1) // per_namespace + 1):
             plane.make_namespace(f"bench-{index}")
         with ThreadPoolExecutor(8) as pool:
@@ -37,6 +39,16 @@ class Revisions:
     def namespace(self, index: int) -> str:
         """Where a revision lives."""
         return f"bench-{index // self.per_namespace}"
+
+    def unsettle(self, count: int) -> None:
+        """Makes the status of so many PodAutoscalers untrue: an autoscaler that starts has to write it."""
+
+        def change(index: int) -> None:
+            path = named(POD_AUTOSCALERS, self.namespace(index), f"r-{index}", "status")
+            merge_patch(self.session, path, {"status": {"actualScale": 0}})
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(change, range(count)))
 
     def _make(self, index: int) -> None:
         namespace, name = self.namespace(index), f"r-{index}"
