@@ -35,7 +35,7 @@ def test_who_always_wants_gets_its_quota_at_least(bench: Bench) -> None:
     for uid in (A, B):
         bench.run(uid, "async", 500, 6, CUDA_MPS_ACTIVE_THREAD_PERCENTAGE="40")
     for uid, quota in ((A, 0.60), (B, 0.40)):
-        assert max(bench.share(uid, 0.7) for _ in range(3)) > quota - TOLERANCE
+        assert any(bench.share(uid, 0.7) > quota - TOLERANCE for _ in range(3))
 
 
 def test_a_parked_pod_borrows_nothing(bench: Bench) -> None:

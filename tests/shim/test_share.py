@@ -116,7 +116,7 @@ def test_a_token_row_gives_the_quota_at_any_time(bench: Bench) -> None:
 def test_a_full_quota_costs_next_to_nothing(bench: Bench) -> None:
     bench.publish(entry(A, 0, 100))
     bench.run(A, "async", 500, 5)
-    assert max(bench.share(A, 0.6) for _ in range(3)) > 0.9
+    assert any(bench.share(A, 0.6) > 0.9 for _ in range(3))
 
 
 def test_a_change_counts_from_the_next_window(bench: Bench) -> None:
@@ -211,18 +211,17 @@ def expire(bench: Bench, policy: Policy) -> None:
 
 def test_an_expired_table_opens_the_gate_where_that_is_the_policy(bench: Bench) -> None:
     bench.publish(entry(A, 0, 30))
-    bench.run(A, "async", 500, 5)
-    bench.check_share(A, 0.30)
     expire(bench, "open")
-    assert max(bench.share(A, 0.7) for _ in range(3)) > 0.9
+    bench.run(A, "async", 500, 5)
+    assert any(bench.share(A, 0.7) > 0.9 for _ in range(3))
 
 
 def test_an_expired_table_closes_the_gate_where_that_is_the_policy_until_it_is_renewed(bench: Bench) -> None:
     bench.publish(entry(A, 0, 30))
     bench.run(A, "async", 500, 6)
-    bench.check_share(A, 0.30)
+    bench.wait_for(lambda: bench.log.newest)
     expire(bench, "closed")
-    assert bench.share(A, 0.5) == 0.0
+    assert bench.share(A, 0.3) == 0.0
     bench.page.renew(valid_for_s=60, now_ns=time.monotonic_ns())
     assert bench.share(A, 0.7, after_s=1.1) > 0.25
 
