@@ -94,3 +94,17 @@ def test_without_a_protocol_nothing_is_served() -> None:
     metrics.set("kn.revision.pods.desired", 2, REVISION)
     assert (metrics.port, metrics.render()) == (0, b"")
     metrics.stop()
+
+
+def test_a_source_is_asked_once_for_each_export_however_many_gauges_it_tells(metrics: Metrics) -> None:
+    asked = []
+
+    def source() -> list[tuple[str, dict[str, str], float]]:
+        asked.append(True)
+        return [("kn.revision.pods.count", REVISION, len(asked)), ("kn.revision.pods.desired", REVISION, 3)]
+
+    metrics.observe(source)
+    pages = [metrics.render().decode() for _ in range(2)]
+    assert len(asked) == 2
+    assert [f" {count}.0" in page for page, count in zip(pages, (1, 2), strict=True)] == [True, True]
+    assert all("kn_revision_pods_desired{" in page for page in pages)

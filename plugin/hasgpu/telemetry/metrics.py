@@ -46,6 +46,8 @@ class Metrics:
         self._gauges: dict[str, dict[_Series, float]] = {}
         self._lock = threading.Lock()
         self._sources: list[Callable[[], Iterable[tuple[str, Mapping[str, str], float]]]] = []
+        self._asking = threading.Lock()
+        self._parts: dict[str, dict[_Series, float]] = {}
         self._server: WSGIServer | None = None
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -134,9 +136,18 @@ class Metrics:
     def _observations(self, name: str, _: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
             held = dict(self._gauges[name])
-        for source in self._sources:
-            held.update({_series(attributes): value for each, attributes, value in source() if each == name})
+        held.update(self._asked(name))
         return [Observation(value, dict(series)) for series, value in held.items()]
+
+    def _asked(self, name: str) -> Mapping[_Series, float]:
+        """What the sources say of one gauge. All are asked once for an export: each gauge then takes its part away."""
+        with self._asking:
+            if name not in self._parts:
+                self._parts = {each: {} for each in self._gauges}
+                for source in self._sources:
+                    for each, attributes, value in source():
+                        self._parts[each][_series(attributes)] = value
+            return self._parts.pop(name)
 
     def _serve(self, endpoint: str) -> None:
         host, _, port = endpoint.rpartition(":")
