@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import click
@@ -40,15 +43,15 @@ def run(autoscaler: stage.Autoscaler, rounds: int, names: tuple[str, ...]) -> No
     """Run the suite and keep what became of each test."""
     os.environ["KUBECONFIG"] = str(KUBECONFIG)
     programs.build()
-    programs.load_images()
+    template = programs.load_images()
     session = Session.connect(user_agent="hasgpu-e2e")
     failed = False
     with stage.set_up(session, autoscaler):
         for _ in range(rounds):
             begun = datetime.now(UTC).isoformat(timespec="seconds")
-            outcomes = [
-                o for group in SUITE if not names or group.name in names for o in _run(session, autoscaler, group)
-            ]
+            outcomes = []
+            for _, turn in groupby((g for g in SUITE if not names or g.name in names), key=attrgetter("turn")):
+                outcomes += _turn(session, autoscaler, list(turn), template)
             keep(RESULTS, Round(autoscaler=autoscaler, begun=begun, outcomes=tuple(outcomes)))
             click.echo(f"{autoscaler}: {counts(outcomes)}")
             failed |= any(outcome.verdict == "FAIL" for outcome in outcomes)
@@ -64,12 +67,26 @@ def show() -> None:
         raise SystemExit(f"passes with upstream's autoscaler and not with ours: {', '.join(worse)}")
 
 
-def _run(session: Session, autoscaler: str, group: Group) -> list[Outcome]:
-    stage.scale_autoscaler(session, group.replicas)
-    stage.configure(group.settings, group.settings)
-    log = LOGS / f"knative-e2e-{autoscaler}-{group.name}.log"
-    with log.open("w") as out:
-        subprocess.run(_command(group), cwd=Path("/tmp"), env=_environment(), stdout=out, stderr=out, check=False)
+def _turn(session: Session, autoscaler: str, groups: Sequence[Group], template: str) -> list[Outcome]:
+    """Groups beside each other."""
+    stage.scale_autoscaler(session, groups[0].replicas)
+    stage.configure(groups[0].settings, groups[0].settings)
+    running = []
+    for group in groups:
+        log = LOGS / f"knative-e2e-{autoscaler}-{group.name}.log"
+        with log.open("w") as out:
+            command = _command(group, template)
+            running.append(
+                (group, log, subprocess.Popen(command, cwd="/tmp", env=_environment(), stdout=out, stderr=out))
+            )
+    outcomes: list[Outcome] = []
+    for group, log, program in running:
+        program.wait()
+        outcomes += _told(group, log)
+    return outcomes
+
+
+def _told(group: Group, log: Path) -> list[Outcome]:
     outcomes = read_outcomes(log.read_text())
     click.echo(f"{group.name}: {counts(outcomes)} ({log})")
     for outcome in outcomes:
@@ -78,7 +95,7 @@ def _run(session: Session, autoscaler: str, group: Group) -> list[Outcome]:
     return outcomes or [Outcome(test=f"{group.name} (did not start)", verdict="FAIL", took_s=0.0)]
 
 
-def _command(group: Group) -> list[str]:
+def _command(group: Group, template: str) -> list[str]:
     return [
         str(programs.PROGRAMS / group.binary),
         "-test.v",
@@ -86,8 +103,7 @@ def _command(group: Group) -> list[str]:
         f"-test.parallel={group.parallel}",
         f"-test.timeout={group.timeout_s}s",
         f"-kubeconfig={KUBECONFIG}",
-        f"-imagetemplate={programs.IMAGE_TEMPLATE}",
-        f"-tag={programs.TAG}",
+        f"-imagetemplate={template}",
         f"-replicas={group.replicas}",
         "-buckets=1",
         "-disable-logstream",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from e2e.testbed import containerd, workshop
@@ -16,8 +17,7 @@ from .suite import IMAGES, SUITE
 MODULE = "knative.dev/serving"
 FOLDER = GO_GROUPS / "serving"
 PROGRAMS = BIN / "knative-tests"
-IMAGE_TEMPLATE = "hasgpu.local/knative-test-{{.Name}}:{{.Tag}}"
-TAG = "1"
+REPOSITORY = "hasgpu.local/knative-test-"
 VERSION = next(group.version for group in PINNED if group.module == MODULE)
 
 
@@ -28,7 +28,7 @@ def build() -> None:
         return
     PROGRAMS.mkdir(parents=True, exist_ok=True)
     go = find_go()
-    for group in SUITE:
+    for group in {each.binary: each for each in SUITE}.values():
         print(f"compiling {group.package}", flush=True)
         _compile(go, "test", "-c", "-tags=e2e", "-o", str(PROGRAMS / group.binary), f"{MODULE}/{group.package}")
     for folder in IMAGES:
@@ -37,9 +37,15 @@ def build() -> None:
     stamp.write_text(VERSION)
 
 
-def load_images() -> None:
-    """Into the bed's containerd, where the kubelet finds them without pulling."""
-    containerd.load([_image(Path(folder).name) for folder in IMAGES])
+def load_images() -> str:
+    """Into the bed's containerd, where the kubelet finds them without pulling; the tests' template of image names.
+
+    By digest: no registry answers which digest a tag has, and Knative's tests want a Revision to say it.
+    """
+    images = {Path(folder).name: _image(Path(folder).name) for folder in IMAGES}
+    containerd.load(list(images.values()))
+    cases = [f'{{{{if eq .Name "{name}"}}}}@{each.manifest.digest}{{{{end}}}}' for name, each in images.items()]
+    return f"{REPOSITORY}{{{{.Name}}}}{''.join(cases)}"
 
 
 def manifests() -> list[Path]:
@@ -59,10 +65,11 @@ def _compile(go: Go, verb: str, *arguments: str) -> None:
 
 def _image(name: str) -> Image:
     target = f"/ko-app/{name}"
-    return workshop.store.image(
-        f"hasgpu.local/knative-test-{name}:{TAG}",
+    image = workshop.store.image(
+        name,
         [workshop.static_layer(PROGRAMS / name, target)],
         entrypoint=(target,),
         environment=("PATH=/usr/local/bin:/usr/bin:/bin",),
         user="65532:65532",
     )
+    return replace(image, name=f"{REPOSITORY}{name}@{image.manifest.digest}")
