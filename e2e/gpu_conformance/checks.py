@@ -56,13 +56,31 @@ def shares(stage: Stage) -> tuple[bool, Figures]:
 
 
 def memory(stage: Stage) -> tuple[bool, Figures]:
-    """A slice of 1 GiB shows and holds."""
+    """A slice of 1 GiB shows and holds, whichever way memory is asked for; a context's own is not counted in it."""
     stage.lay([50], memory_bytes=1 << 30)
+
+    def asked(task: str, size: int) -> Figures:
+        return answer(stage.start(task, KERNEL_US, size, pod=FIRST))
+
     total = answer(stage.start("facts", KERNEL_US, pod=FIRST))["total_bytes"]
-    fits = answer(stage.start("allocate", KERNEL_US, 512 << 20, pod=FIRST))["result"]
-    too_much = answer(stage.start("allocate", KERNEL_US, 2 << 30, pod=FIRST))["result"]
-    figures: Figures = {"total_bytes": total, "fits": fits, "too_much": too_much}
-    return (total, fits, too_much) == (1 << 30, 0, 2), figures
+    figures: Figures = {"total_bytes": total, "context_bytes": _context_bytes(stage)}
+    found = [asked("allocate", 512 << 20)["result"], asked("allocate", 2 << 30)["result"]]
+    pools = [asked("pool", 512 << 20), asked("pool", 2 << 30)]
+    graphs = [asked("graph_memory", 512 << 20)["results"], asked("graph_memory", 2 << 30)["results"]]
+    figures |= {"allocations": found, "pools": pools, "graphs": graphs}
+    held = [each["result"] for each in pools] == [0, 2] and graphs == [[0, 0], [0, 2]]
+    return (total, found) == (1 << 30, [0, 2]) and held, figures
+
+
+def _context_bytes(stage: Stage) -> int | None:
+    """What NVML says that a context and a kernel take: what HASGPU_PINNED_SPARE_MIB must leave room for."""
+    before = stage.memory_used()
+    holder = stage.start("hold", KERNEL_US, stdin=subprocess.PIPE)
+    assert holder.stdout
+    holder.stdout.readline()
+    during = stage.memory_used()
+    holder.communicate(timeout=20)
+    return None if before is None or during is None else during - before
 
 
 def mps_partitions(stage: Stage) -> tuple[bool, Figures]:

@@ -122,6 +122,44 @@ def allocate(cuda: Cuda, size: int) -> dict[str, object]:
     return {"result": cuda.library.cuMemAlloc_v2(ctypes.byref(ctypes.c_uint64()), ctypes.c_size_t(size))}
 
 
+def pool(cuda: Cuda, size: int) -> dict[str, object]:
+    """An allocation in stream order: the answer, and what the process then seems to hold, before and after a wait."""
+    address, free, total = ctypes.c_uint64(), ctypes.c_size_t(), ctypes.c_size_t()
+    result = cuda.library.cuMemAllocAsync(ctypes.byref(address), ctypes.c_size_t(size), cuda.stream)
+    held = []
+    for step in (lambda: None, lambda: cuda("cuMemFreeAsync", address, cuda.stream), cuda.wait):
+        if not result:
+            step()
+        cuda("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        held.append(total.value - free.value)
+    return {"result": result, "held_bytes": held}
+
+
+def graph_memory(cuda: Cuda, size: int) -> dict[str, object]:
+    """A graph that allocates so much, launched twice: the answers."""
+    address, graph, executable = ctypes.c_uint64(), ctypes.c_void_p(), ctypes.c_void_p()
+    cuda("cuStreamBeginCapture_v2", cuda.stream, 2)
+    cuda("cuMemAllocAsync", ctypes.byref(address), ctypes.c_size_t(size), cuda.stream)
+    cuda.launch()
+    cuda("cuMemFreeAsync", address, cuda.stream)
+    cuda("cuStreamEndCapture", cuda.stream, ctypes.byref(graph))
+    cuda("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_uint64(0))
+    results = []
+    for _ in range(2):
+        results.append(cuda.library.cuGraphLaunch(executable, cuda.stream))
+        cuda.wait()
+    return {"results": results}
+
+
+def hold(cuda: Cuda) -> dict[str, object]:
+    """A context with its kernel loaded, until the line is closed."""
+    cuda.launch()
+    cuda.wait()
+    print(json.dumps({"ready": True}), flush=True)
+    sys.stdin.read()
+    return {}
+
+
 def main(arguments: list[str]) -> None:
     """TASK KERNEL_US ARGUMENT..."""
     task, cuda = arguments[0], Cuda(int(arguments[1]))
@@ -129,8 +167,12 @@ def main(arguments: list[str]) -> None:
         answer = facts(cuda)
     elif task == "events":
         answer = events(cuda)
-    elif task == "allocate":
-        answer = allocate(cuda, int(arguments[2]))
+    elif task == "hold":
+        answer = hold(cuda)
+    elif task in ("allocate", "pool", "graph_memory"):
+        tasks: dict[str, Callable[[Cuda, int], dict[str, object]]]
+        tasks = {"allocate": allocate, "pool": pool, "graph_memory": graph_memory}
+        answer = tasks[task](cuda, int(arguments[2]))
     else:
         answer = run(cuda, task, float(arguments[2])) | facts(cuda)
     print(json.dumps(answer))

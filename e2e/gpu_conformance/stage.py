@@ -60,7 +60,12 @@ class Stage:
         self._page.publish(table, valid_for_s=600, now_ns=time.monotonic_ns())
 
     def start(
-        self, *task: object, pod: str | None = None, user: int | None = None, sm_percent: int | None = None
+        self,
+        *task: object,
+        pod: str | None = None,
+        user: int | None = None,
+        sm_percent: int | None = None,
+        stdin: int | None = None,
     ) -> subprocess.Popen[str]:
         """The client; as a process of a pod behind the shim, under a user, as an MPS client, where said."""
         told = {name: value for name, value in os.environ.items() if not name.startswith(("LD_PRELOAD", "CUDA_"))}
@@ -70,7 +75,7 @@ class Stage:
         if pod:
             told |= self.behind_shim(pod)
         command = [_interpreter(), str(self.client), *(str(word) for word in task)]
-        return subprocess.Popen(command, env=told, stdout=subprocess.PIPE, text=True, user=user)
+        return subprocess.Popen(command, env=told, stdin=stdin, stdout=subprocess.PIPE, text=True, user=user)
 
     def behind_shim(self, pod: str) -> dict[str, str]:
         """Environment of a process of the pod."""
@@ -89,6 +94,10 @@ class Stage:
         if not isinstance(found, PodPageReport):
             raise found
         return found
+
+    def memory_used(self) -> int | None:
+        """Of the whole GPU, as NVML says."""
+        return self._nvml.usage(self.device.uuid).memory_used_bytes
 
     @contextmanager
     def mps(self) -> Iterator[None]:
