@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -43,6 +44,9 @@ def _filling() -> Iterator[None]:
 def main() -> int:
     """Serves until SIGTERM."""
     configure(SERVICE, level=os.environ.get("HASGPU_LOG_LEVEL", "INFO"))
+    # A connection is kept to each pod that is scraped; container runtimes may allow 1,024 files unless asked for more.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
