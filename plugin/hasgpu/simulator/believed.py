@@ -9,8 +9,9 @@ from hasgpu.decision.placement import SliceWish
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.profile import Gate
 from hasgpu.prediction.capacity import CapacityTerms, capacity_table
-from hasgpu.prediction.surface import Surface, fit_surface
+from hasgpu.prediction.surface import Surface
 
+from .fitted import fitted_surface
 from .functions_file import FunctionSpec
 
 
@@ -31,9 +32,7 @@ class Belief:
 
 def surface_of(spec: FunctionSpec, product: str) -> Surface:
     """The profile's surface; a function file without a cell was refused."""
-    surface = fit_surface(spec.profile, product)
-    assert surface is not None
-    return surface
+    return fitted_surface(spec.profile, product)
 
 
 def table_of(spec: FunctionSpec, belief: Belief) -> CapacityTable:
