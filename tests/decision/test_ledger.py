@@ -14,7 +14,7 @@ from hasgpu.model.units import SmPartition, TimeQuota
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decision.world import GIB, OTHER, gpu, pod, table, wish
+from tests.decision.world import GIB, OTHER, bounds, gpu, pod, table, wish
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,25 @@ def test_an_over_committed_row_gives_nothing_but_takes_nothing_either() -> None:
     ledger = Ledger([gpu()], [pod(quota=80), pod("second", quota=70)])
     assert [broken.fact for broken in ledger.over_committed()] == ["row-over-committed"]
     assert ledger.growth(pod(quota=80)) == 80
+
+
+def test_of_a_row_that_lends_only_a_part_is_given_away() -> None:
+    ledger = Ledger([gpu()], [pod(quota=10)], row_percent=20)
+    row = ledger.row_of(pod(quota=10))
+    assert row is not None
+    assert row.free_percent == 10
+    assert ledger.growth(pod(quota=10)) == 20
+    assert ledger.refusal(pod("b", quota=15).slice, 1) is not None
+    assert ledger.refusal(pod("b", quota=10).slice, 1) is None
+
+
+def test_a_quota_fixed_above_what_rows_give_away_opens_a_row() -> None:
+    ledger = Ledger([gpu()], [pod(quota=10)], row_percent=20)
+    found = choose_slice(ledger, wish(quota=bounds(60, 60)), 0.0, headroom=1.0, unprofiled_sm_percent=50)
+    assert isinstance(found, Chosen)
+    assert found.slice.time_quota.percent == 60
+    ledger.take(replace(pod("b"), slice=found.slice))
+    assert ledger.over_committed() == ()
 
 
 def test_a_row_is_gone_with_its_last_pod() -> None:

@@ -127,6 +127,7 @@ def test_traces_over_http_are_read() -> None:
         pytest.param({"window": "5ms"}, id="a window shorter than a slot"),
         pytest.param({"risk-quantile": "1"}, id="no risk at all"),
         pytest.param({"capacity-margin-percent": "95"}, id="a margin that leaves nothing"),
+        pytest.param({"lent-percent": "95"}, id="rows that give away too little for a slice"),
         pytest.param({"mps-client-limit": "61"}, id="more clients than MPS serves"),
         pytest.param({"replace": "always"}, id="an unknown way to replace"),
         pytest.param({"progress-deadline": "soon"}, id="a deadline that is no duration"),
@@ -151,6 +152,18 @@ def test_the_example_of_the_shipped_config_map_documents_every_key_with_its_defa
     assert parse_hasgpu(shipped["data"]) == HasgpuSettings()
     fields = {name.replace("_s", "") if name.endswith("_s") else name for name in HasgpuSettings.__dataclass_fields__}
     assert {key.replace("-", "_") for key in example} == fields - {"unknown_keys"}
+
+
+@pytest.mark.parametrize(
+    ("data", "percent"),
+    [
+        pytest.param({"lent-percent": "80"}, 100, id="slots that are not lent are all given away"),
+        pytest.param({"row-policy": "borrow"}, 100, id="lending alone is not counted on"),
+        pytest.param({"row-policy": "borrow", "lent-percent": "80"}, 20, id="a part may be kept for lending"),
+    ],
+)
+def test_how_much_of_a_row_is_given_away(data: dict[str, str], percent: int) -> None:
+    assert parse_hasgpu(data).row_percent == percent
 
 
 def test_an_unknown_key_of_ours_is_told_and_not_refused() -> None:

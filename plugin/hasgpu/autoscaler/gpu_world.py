@@ -46,9 +46,9 @@ class GpuWorld:
     acknowledged: tuple[float, ...] = ()
     """When the quotas were written that agents have laid since the last look."""
 
-    def ledger(self) -> Ledger:
-        """Books of this instant."""
-        return Ledger(self.gpus, self.placements)
+    def ledger(self, row_percent: int) -> Ledger:
+        """Books of this instant; of each row so much is given away at most."""
+        return Ledger(self.gpus, self.placements, row_percent)
 
     def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
         """The revision's placed pods."""

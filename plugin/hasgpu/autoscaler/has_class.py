@@ -128,7 +128,7 @@ class HasClass:
             self._missed_s = now
         self._trusts_silence = now - self._missed_s >= SETTLE_S
         world = look(self._around, self._own_writes, now)
-        ledger = world.ledger()
+        ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
         ours = self._ours()
         self._keep_only(ours, now)
         policy = self._policy()

@@ -16,6 +16,7 @@ from hasgpu.model.gpu import Gpu
 from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
 from hasgpu.model.profile import LatencyProfile as Profile
 from hasgpu.prediction.capacity import CapacityTerms, capacity_table
+from hasgpu.prediction.lending import lent_table
 from hasgpu.settings.store import ConfigStore
 
 from .profile_book import Believed, ProfileBook
@@ -97,12 +98,13 @@ class RevisionIntents:
             margin=settings.interference_percent / 100.0,
         )
         free = settings.capacity_margin_percent
-        key = (believed.version, terms, own, free)
+        given = settings.row_percent
+        key = (believed.version, terms, own, free, given)
         if key not in self._tables:
             if len(self._tables) >= TABLES_KEPT:
                 self._tables.clear()
             table = capacity_table(believed.surface, terms, extra_sm_percents=own, learned=believed.from_traffic)
-            self._tables[key] = _with_margin(table, free)
+            self._tables[key] = _with_margin(table if given == 100 else lent_table(table, given), free)
         return self._tables[key]
 
 

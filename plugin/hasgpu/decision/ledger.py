@@ -23,6 +23,8 @@ class Row:
 
     number: int
     pods: dict[PodKey, Placement] = field(default_factory=dict)
+    most_percent: int = 100
+    """Time that is given away at most; the rest is nobody's, so that it can be lent."""
 
     @property
     def sm_percent(self) -> int:
@@ -37,7 +39,7 @@ class Row:
     @property
     def free_percent(self) -> int:
         """Time that may be given away now."""
-        return max(0, 100 - self.held_percent)
+        return max(0, self.most_percent - self.held_percent)
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class GpuBooks:
 
     gpu: Gpu
     rows: dict[int, Row] = field(default_factory=dict)
+    row_percent: int = 100
+    """Time of each row that is given away at most."""
 
     @property
     def free_sm_percent(self) -> int:
@@ -74,10 +78,11 @@ class GpuBooks:
 
 
 class Ledger:
-    """All GPUs and who holds what."""
+    """All GPUs and who holds what; ``row_percent`` is the time of a row that may be given away, the rest is lent."""
 
-    def __init__(self, gpus: Iterable[Gpu], placements: Iterable[Placement]) -> None:
-        self._books = {gpu.uuid: GpuBooks(gpu) for gpu in gpus}
+    def __init__(self, gpus: Iterable[Gpu], placements: Iterable[Placement], row_percent: int = 100) -> None:
+        self.row_percent = row_percent
+        self._books = {gpu.uuid: GpuBooks(gpu, row_percent=row_percent) for gpu in gpus}
         self._where: dict[PodKey, str] = {}
         for placement in placements:
             self._enter(placement)
@@ -134,7 +139,7 @@ class Ledger:
         row, books = self.row_of(placement), self._books.get(placement.slice.gpu_uuid)
         if row is None or books is None or not books.gpu.reachable:
             return placement.held_quota_percent
-        return min(100, placement.held_quota_percent + row.free_percent)
+        return min(row.most_percent, placement.held_quota_percent + row.free_percent)
 
     def write(self, placement: Placement, quota: TimeQuota) -> Placement:
         """Enter a new quota of a placed pod, not yet acknowledged; ValueError where it would over-commit the row."""
@@ -165,7 +170,9 @@ class Ledger:
         books = self._books.get(placement.slice.gpu_uuid)
         if books is None:
             return
-        row = books.rows.setdefault(placement.slice.row, Row(placement.slice.row))
+        row = books.rows.get(placement.slice.row)
+        if row is None:
+            row = books.rows[placement.slice.row] = Row(placement.slice.row, most_percent=self.row_percent)
         row.pods[placement.pod] = placement
         self._where[placement.pod] = placement.slice.gpu_uuid
 

@@ -225,7 +225,8 @@ def _possible_rows(
             yield row.number, row.sm_percent, row.free_percent
     for sm in widths:
         if sm <= books.free_sm_percent:
-            yield books.new_row, sm, 100
+            # A quota that a user fixed above what rows give away gets a row of its own.
+            yield books.new_row, sm, max(books.row_percent, wish.quota.low.percent)
 
 
 def _widths(

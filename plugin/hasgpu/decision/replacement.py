@@ -36,7 +36,7 @@ def yielding(
     best: tuple[int, dict[RevisionKey, int]] | None = None
     for books, row in _rows(ledger, wish):
         caps = _caps(row, newcomer, need, family)
-        room = 100 - sum(_after(pod, caps) for pod in row.pods.values())
+        room = row.most_percent - sum(_after(pod, caps) for pod in row.pods.values())
         if caps and room >= need and (best is None or room > best[0]) and _fits_but_for_quota(books, wish):
             best = (room, caps)
     return best[1] if best is not None else {}
@@ -55,7 +55,11 @@ def eviction(
     for victim in sorted(old, key=lambda pod: (pod.ready, pod.pod)):
         if victim.ready and last_ready:
             continue
-        without = Ledger((books.gpu for books in ledger.gpus()), (pod for pod in everyone if pod.pod != victim.pod))
+        without = Ledger(
+            (books.gpu for books in ledger.gpus()),
+            (pod for pod in everyone if pod.pod != victim.pod),
+            ledger.row_percent,
+        )
         if not isinstance(_cheapest(without, wish, policy), NoRoom):
             return Eviction(pod=victim.pod, reasons=(reason("replaced-by-successor", successor=newcomer.name),))
     return None

@@ -177,4 +177,4 @@ def _free_percent(ledger: Ledger, revision: RevisionKey, placement: Placement) -
         return placement.held_quota_percent  # nothing grows where the agent is silent
     mine = [pod for pod in row.pods.values() if pod.revision == revision and not pod.terminating]
     others = row.held_percent - sum(pod.held_quota_percent for pod in mine)
-    return max(0, 100 - others) // max(1, len(mine))
+    return max(0, row.most_percent - others) // max(1, len(mine))

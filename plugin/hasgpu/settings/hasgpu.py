@@ -39,6 +39,8 @@ class HasgpuSettings:
     window_s: float = 0.04
     """W: a pod with quota q gets qW of GPU time in each window."""
     row_policy: RowPolicy = "slots"
+    lent_percent: int = 0
+    """With row policy borrow: so much of each row is given to nobody, and pods are sized by what the row can lend."""
     risk_quantile: float = 0.95
     """Demand is planned at this quantile of the forecast."""
     capacity_margin_percent: float = 10.0
@@ -60,6 +62,11 @@ class HasgpuSettings:
     image_pull_secrets: tuple[str, ...] = ()
     unknown_keys: tuple[str, ...] = ()
 
+    @property
+    def row_percent(self) -> int:
+        """Time of each row that may be given away."""
+        return 100 - self.lent_percent if self.row_policy == "borrow" else 100
+
 
 def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
     """The settings, or a SettingsError."""
@@ -68,6 +75,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
     settings = HasgpuSettings(
         window_s=texts.duration_s("window", 0.04),
         row_policy=cast("RowPolicy", texts.choice("row-policy", "slots", "slots", "token", "borrow")),
+        lent_percent=texts.int32("lent-percent", 0),
         risk_quantile=texts.number("risk-quantile", 0.95),
         capacity_margin_percent=texts.number("capacity-margin-percent", 10.0),
         interference_percent=texts.number("interference-percent", 5.0),
@@ -92,6 +100,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
 def _check(texts: Texts, settings: HasgpuSettings) -> None:
     deadline_s = texts.duration_s("progress-deadline", 3600.0)
     texts.require(0.01 <= settings.window_s <= 0.2, "window", "must be in [10ms; 200ms]")
+    texts.require(0 <= settings.lent_percent <= 90, "lent-percent", "must be in [0, 90]")
     texts.require(0.5 <= settings.risk_quantile < 1, "risk-quantile", "must be in [0.5, 1)")
     texts.require(0 <= settings.capacity_margin_percent <= 90, "capacity-margin-percent", "must be in [0, 90]")
     texts.require(0 <= settings.interference_percent <= 100, "interference-percent", "must be in [0, 100]")
