@@ -12,6 +12,7 @@ from hasgpu.model.profile import Gate
 from hasgpu.simulator.bound import least_gpu_seconds, served_at_the_bound
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import FunctionSpec
+from hasgpu.simulator.gates import RowPolicy
 from hasgpu.simulator.policies.registry import Tuning, policy_named
 from hasgpu.simulator.result import latencies_s, summary
 from hasgpu.simulator.run import Setup, simulate, simulated_gpus
@@ -31,6 +32,7 @@ class Job:
     policy: str
     gpus: int = 4
     gate: Gate = "gpu-time"
+    rows: RowPolicy = "slots"
     seed: int = 0
     tuning: Tuning = field(default_factory=Tuning)
     interference: float = 0.0
@@ -59,6 +61,7 @@ def setup_of(job: Job) -> Setup:
         workload=Workload(arrivals=job.arrivals, horizon_s=job.horizon_s),
         gpus=simulated_gpus(job.gpus, PRODUCT),
         gate=job.gate,
+        rows=job.rows,
         seed=job.seed,
         interference=job.interference,
         overhead_noise=job.overhead_noise,

@@ -58,6 +58,21 @@ def _memory(_: click.Context, option: click.Parameter, text: str) -> int:
 @click.option("--policy", default="hasgpu", show_default=True, type=click.Choice(POLICIES), help="Who decides.")
 @click.option("--gate", default="gpu-time", show_default=True, type=click.Choice(["gpu-time", "launch"]))
 @click.option(
+    "--row-policy",
+    default="slots",
+    show_default=True,
+    type=click.Choice(["slots", "borrow"]),
+    help="borrow: idle time of a row is lent (gate gpu-time), and billed.",
+)
+@click.option(
+    "--lent-percent",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 90),
+    metavar="N",
+    help="With borrow: of each row given to nobody, which hasgpu counts on.",
+)
+@click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), metavar="S", help="Same seed, same bytes."
 )
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")

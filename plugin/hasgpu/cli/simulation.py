@@ -11,9 +11,10 @@ from hasgpu.model.profile import Gate
 from hasgpu.simulator.bound import served_at_the_bound
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import products, read_functions
+from hasgpu.simulator.gates import RowPolicy
 from hasgpu.simulator.located import InputError
 from hasgpu.simulator.plots import draw
-from hasgpu.simulator.policies.registry import policy_named
+from hasgpu.simulator.policies.registry import Tuning, policy_named
 from hasgpu.simulator.result import DECISIONS_FILE, summary
 from hasgpu.simulator.run import Setup, simulate, simulated_gpus
 from hasgpu.simulator.workload import read_workload
@@ -32,6 +33,8 @@ class SimulationOrder:
     """Bytes."""
     policy: str
     gate: str
+    row_policy: str
+    lent_percent: int
     seed: int
     output: Path
     noise: float
@@ -51,13 +54,14 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         workload=workload,
         gpus=simulated_gpus(order.gpus, products({each.name: each for each in functions}), order.gpu_memory),
         gate=cast("Gate", order.gate),
+        rows=cast("RowPolicy", order.row_policy),
         seed=order.seed,
         noise=order.noise,
         interference=order.interference,
     )
     with progress.step(f"simulating {sum(len(each) for each in workload.arrivals.values())} requests"):
         try:
-            cluster = _simulated(setup, order.policy)
+            cluster = _simulated(setup, order)
         except ValueError as error:
             raise Trouble(str(error)) from error
     result = {
@@ -77,5 +81,7 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
     return result
 
 
-def _simulated(setup: Setup, policy: str) -> Cluster:
-    return served_at_the_bound(setup) if policy == "bound" else simulate(setup, policy_named(policy, setup))
+def _simulated(setup: Setup, order: SimulationOrder) -> Cluster:
+    if order.policy == "bound":
+        return served_at_the_bound(setup)
+    return simulate(setup, policy_named(order.policy, setup, Tuning(lent_percent=order.lent_percent)))

@@ -9,6 +9,7 @@ from hasgpu.decision.placement import SliceWish
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.profile import Gate
 from hasgpu.prediction.capacity import CapacityTerms, capacity_table
+from hasgpu.prediction.lending import lent_table
 from hasgpu.prediction.surface import Surface
 
 from .fitted import fitted_surface
@@ -28,6 +29,8 @@ class Belief:
     slo_factor: float = 1.0
     percentile: float | None = None
     """Instead of the function's own."""
+    lent_percent: int = 0
+    """Of each row, where it lends: given to nobody."""
 
 
 def surface_of(spec: FunctionSpec, product: str) -> Surface:
@@ -62,8 +65,12 @@ def wish_of(spec: FunctionSpec, belief: Belief) -> SliceWish:
         processes=1,
         gpu_product=None,
         nodes=None,
-        tables={belief.product: table_of(spec, belief)},
+        tables={belief.product: _in_row(table_of(spec, belief), belief)},
     )
+
+
+def _in_row(table: CapacityTable, belief: Belief) -> CapacityTable:
+    return lent_table(table, 100 - belief.lent_percent) if belief.lent_percent else table
 
 
 @lru_cache(maxsize=1000)

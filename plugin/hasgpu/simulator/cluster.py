@@ -59,9 +59,10 @@ class Cluster:
         self._asked: dict[PodKey, tuple[int, int]] = {}
         self._made = 0
 
-    def ledger(self) -> Ledger:
-        """The books as of now."""
-        return Ledger(self.gpus, (pod.placement() for function in self.functions.values() for pod in function.pods))
+    def ledger(self, row_percent: int = 100) -> Ledger:
+        """The books as of now; ``row_percent``: of each row so much is given away at most."""
+        placements = (pod.placement() for function in self.functions.values() for pod in function.pods)
+        return Ledger(self.gpus, placements, row_percent)
 
     def start_pod(self, revision: RevisionKey, wanted: GpuSlice, *, at_once: bool = False) -> Pod:
         """A new pod; ``at_once``: it was there before the run began. ValueError where its slice does not fit."""
@@ -127,12 +128,14 @@ class Cluster:
 
     def _leave(self, pod: Pod) -> None:
         pod.advance(self.now)
-        if pod.running(self.now) and pod.free_s < float("inf"):
-            self.agenda.at(max(pod.free_s, self.now + 0.1), lambda _: self._leave(pod))
+        ends_s = pod.free_s if pod.together is None or not pod.laid_percent else self.now
+        if pod.running(self.now) and ends_s < float("inf"):
+            self.agenda.at(max(ends_s, self.now + 0.1), lambda _: self._leave(pod))
             return
         function = self.functions[pod.revision]
         function.pods.remove(pod)
         function.busy_gone += pod.sm_percent * pod.busy_s / 100.0
+        function.borrowed_gone += pod.sm_percent * pod.borrowed_s / 100.0
         device = self.devices[pod.slice.gpu_uuid]
         row = device.rows[pod.slice.row]
         row.pods.remove(pod)

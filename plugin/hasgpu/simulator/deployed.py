@@ -63,9 +63,11 @@ class Deployed:
     samples: list[Sample] = field(default_factory=list)
     busy_gone: float = 0.0
     """GPU-seconds of pods that are gone."""
+    borrowed_gone: float = 0.0
     signalled: bool = False
     """The activator has told of a request at zero pods."""
     _counted: int = 0
+    _borrowed: float = 0.0
 
     @property
     def key(self) -> RevisionKey:
@@ -83,6 +85,16 @@ class Deployed:
     def busy(self) -> float:
         """GPU-seconds used: SM share x busy time."""
         return self.busy_gone + sum(pod.sm_percent * pod.busy_s for pod in self.pods) / 100.0
+
+    def borrowed(self) -> float:
+        """GPU-seconds used of idle time that others in its rows lent."""
+        return self.borrowed_gone + sum(pod.sm_percent * pod.borrowed_s for pod in self.pods) / 100.0
+
+    def new_borrowed(self) -> float:
+        """The same since this was asked last."""
+        borrowed = self.borrowed()
+        new, self._borrowed = borrowed - self._borrowed, borrowed
+        return new
 
     def new_requests(self) -> int:
         """Requests since this was asked last."""

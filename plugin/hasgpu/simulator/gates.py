@@ -1,6 +1,7 @@
 """Process simulator: the two ways a quota is enforced, and how pods slow each other down. Pure.
 
 gpu-time: a pod has its lane of the row's time-table, and work flows only there; row mates never meet.
+        Where rows lend (row policy ``borrow``), idle slots go to mates that wait.
 launch: kernels are queued ahead and run on outside the slots, so an inference takes what was measured at its quota,
 and longer where row mates keep the same SMs busy: its GPU part shares them with theirs.
 Interference is what pods of other rows of the GPU add while they run (caches, memory bandwidth).
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hasgpu.model.profile import Gate
 
 from .lane import OPEN, Lane, lay
 from .pod import Pod
+from .shared_row import SharedRow
 from .truth import Truth
 
+RowPolicy = Literal["slots", "borrow"]
+"""What becomes of idle time in a row: lost, or lent. As on the node (config-hasgpu)."""
 _CLOSED = Lane(1.0, ())
 
 
@@ -25,6 +30,8 @@ class Row:
     """Pods that share one SM lane of a GPU."""
 
     pods: list[Pod] = field(default_factory=list)
+    shared: SharedRow = field(default_factory=SharedRow)
+    """Used where it lends."""
 
 
 @dataclass(slots=True)
@@ -41,10 +48,13 @@ class Device:
 class Gates:
     """Lays rows under one of the gates."""
 
-    def __init__(self, gate: Gate, window_s: float, interference: float) -> None:
+    def __init__(self, gate: Gate, window_s: float, interference: float, rows: RowPolicy = "slots") -> None:
         self._gate, self._window_s, self._interference = gate, window_s, interference
-        self.coupled = gate == "launch" or interference > 0.0
-        """True where what runs beside a pod changes its pace: then arrivals must be handled in their order."""
+        self._lends = rows == "borrow" and gate == "gpu-time"
+        self.paced = gate == "launch" or interference > 0.0
+        """True where what runs beside a pod on its GPU changes its pace."""
+        self.coupled = self.paced or self._lends
+        """True where arrivals must be handled in their order, since pods act on each other."""
 
     def lay(self, device: Device, row: Row, truths: Sequence[tuple[Pod, Truth, int]], now: float) -> None:
         """Applies the row's laid quotas from now on; ``truths`` tells each pod's truth and batch size."""
@@ -53,9 +63,12 @@ class Gates:
             if self._gate == "gpu-time"
             else {pod.key.uid: OPEN if pod.laid_percent else _CLOSED for pod in row.pods}
         )
+        if self._lends:
+            row.shared.lay(row.pods, lanes, now)
         for pod, truth, batch_size in truths:
+            pod.together = row.shared if self._lends else None
             pod.relay(now, lanes[pod.key.uid], self._seconds(pod, truth, batch_size), _work(pod, truth, batch_size))
-            if self.coupled:
+            if self.paced:
                 pod.pace = lambda each, at: self._pace(device, row, each, at)
 
     def _seconds(self, pod: Pod, truth: Truth, batch_size: int) -> Sequence[float]:

@@ -25,6 +25,16 @@ class Lane:
         self._spans = tuple(spans)
         self._total_s = sum(end - start for start, end in spans)
 
+    @property
+    def circle_s(self) -> float:
+        """After so long all repeats."""
+        return self._circle_s
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """Where it is open."""
+        return self._spans
+
     def finish(self, start_s: float, work_s: float) -> float:
         """When work that begins at ``start_s`` is done; never, where the lane does not open."""
         total, circle = self._total_s, self._circle_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
@@ -20,6 +21,13 @@ Pace = Callable[["Pod", float], float]
 """How much longer an inference takes that starts now, for what runs beside it."""
 
 
+class Together(Protocol):
+    """Pods that can only be advanced together: what one does depends on the others."""
+
+    def advance(self, until_s: float) -> None:
+        """All of them."""
+
+
 class Pod:
     """``slice`` is what the allocator wrote, ``laid_percent`` what the GPU's table says."""
 
@@ -28,6 +36,7 @@ class Pod:
         "_batch_size",
         "_left_s",
         "_started_s",
+        "borrowed_s",
         "busy_s",
         "free_s",
         "gone_s",
@@ -43,6 +52,7 @@ class Pod:
         "seconds_of",
         "slice",
         "terminating",
+        "together",
         "work_of",
     )
 
@@ -54,6 +64,9 @@ class Pod:
         self.queue: deque[int] = deque()
         self.free_s = 0.0
         self.busy_s = 0.0
+        self.borrowed_s = 0.0
+        """Time of others in its row that it used."""
+        self.together: Together | None = None
         self.lane: Lane = OPEN
         self.pace: Pace | None = None
         self.seconds_of: Sequence[float] = ()
@@ -95,6 +108,9 @@ class Pod:
 
     def advance(self, now: float) -> None:
         """Starts all inferences that start before ``now``."""
+        if self.together is not None:
+            self.together.advance(now)
+            return
         queue, requests, limit = self.queue, self.requests, self._batch_size
         arrived, finished, noise = requests.arrived_s, requests.finished_s, requests.noise
         finish, pace = self.lane.finish, self.pace
@@ -118,10 +134,41 @@ class Pod:
             self._batch, self._started_s, self._left_s = batch, start, left
         self.free_s = free
 
+    def has_work(self, now: float) -> bool:
+        """Together with others: true where it would run, could it."""
+        return bool(self._batch) or bool(self.queue and self.ready and self.requests.arrived_s[self.queue[0]] <= now)
+
+    def waiting_since_s(self) -> float:
+        """Together with others: when the request came that it is at, or that is next."""
+        return self.requests.arrived_s[self._batch[0] if self._batch else self.queue[0]]
+
+    def work_until(self, now: float, until_s: float) -> float:
+        """Together with others: has the row for itself from now on; until when it needs it, at most as told."""
+        if not self._batch:
+            self._begin(now)
+        end = min(until_s, now + self._left_s)
+        self.borrowed_s += end - now - self.lane.done(now, end)
+        self._left_s -= end - now
+        if self._left_s <= 1e-12:
+            for each in self._batch:
+                self.requests.finished_s[each] = end
+            self._batch, self.free_s = [], end
+        return end
+
+    def _begin(self, now: float) -> None:
+        arrived = self.requests.arrived_s
+        batch = [self.queue.popleft()]
+        while len(batch) < self._batch_size and self.queue and arrived[self.queue[0]] <= now:
+            batch.append(self.queue.popleft())
+        part = self.requests.noise[batch[0]] * (1.0 if self.pace is None else self.pace(self, now))
+        self._left_s = self.seconds_of[len(batch)] * part
+        self.busy_s += self.work_of[len(batch)] * part
+        self._batch, self.free_s = batch, math.inf
+
     def relay(self, now: float, lane: Lane, seconds_of: Sequence[float], work_of: Sequence[float]) -> None:
         """The lane or the pace changes now: what is under way ends at another time."""
         self.advance(now)
-        if self.free_s > now and self._batch:
+        if self.free_s > now and self._batch and self.together is None:
             count = len(self._batch)
             left = max(0.0, self._left_s - self.lane.done(self._started_s, now))
             left *= seconds_of[count] / self.seconds_of[count]

@@ -41,7 +41,8 @@ def _figures(functions: Sequence[Deployed], horizon_s: float, whole_gpus: float)
     taken = [latencies_s(each) for each in functions]
     everything = np.concatenate(taken) if taken else np.zeros(0)
     answered = everything[np.isfinite(everything)] * 1000.0
-    allocated = sum(each.allocated.total for each in functions)
+    borrowed = sum(each.borrowed() for each in functions)
+    allocated = sum(each.allocated.total for each in functions) + borrowed
     late = {
         f"{multiple:g}": _share(
             seconds > multiple * each.spec.slo_base_s for each, seconds in zip(functions, taken, strict=True)
@@ -59,7 +60,11 @@ def _figures(functions: Sequence[Deployed], horizon_s: float, whole_gpus: float)
             "max": _percentile(answered, 100),
         },
         "violations": late,
-        "gpu_seconds": {"allocated": round(allocated, 6), "busy": round(sum(each.busy() for each in functions), 6)},
+        "gpu_seconds": {
+            "allocated": round(allocated, 6),
+            "busy": round(sum(each.busy() for each in functions), 6),
+            **({"borrowed": round(borrowed, 6)} if borrowed else {}),
+        },
         "mean_gpus": round(allocated / horizon_s, 8),
         "whole_gpus": round(whole_gpus, 6),
         "changes": {

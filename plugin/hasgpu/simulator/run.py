@@ -17,7 +17,7 @@ from .balancer import Balancer
 from .cluster import Cluster, Delays
 from .deployed import Account, Deployed, Sample
 from .functions_file import FunctionSpec
-from .gates import Gates
+from .gates import Gates, RowPolicy
 from .policy import Policy
 from .requests import Floats, Requests
 from .workload import Workload, generator
@@ -38,6 +38,7 @@ class Setup:
     workload: Workload
     gpus: tuple[Gpu, ...]
     gate: Gate = "gpu-time"
+    rows: RowPolicy = "slots"
     seed: int = 0
     window_s: float = 0.04
     noise: float = NOISE
@@ -111,7 +112,7 @@ class _Run:
         self.cluster = Cluster(
             setup.gpus,
             deployed,
-            Gates(setup.gate, setup.window_s, setup.interference),
+            Gates(setup.gate, setup.window_s, setup.interference, setup.rows),
             setup.delays,
             self._agenda,
             setup.workload.horizon_s,
@@ -171,9 +172,11 @@ class _Run:
             arrivals += [(balancer.requests.arrived_s[index], number) for index in range(balancer.arrived, last)]
         for at, number in sorted(arrivals):
             pod = self._functions[number].balancer.admit_one()
-            if pod is not None:
+            if pod is not None and self.cluster.gates.paced:
                 for each in self.cluster.devices[pod.slice.gpu_uuid].pods():
                     each.advance(at)
+            elif pod is not None:
+                pod.advance(at)
 
     def _report(self, now: float) -> None:
         """All activators tell, each second, of the revisions that have something to tell."""
@@ -184,7 +187,7 @@ class _Run:
                 Sample(
                     now,
                     round(message.request_count),
-                    function.share(),
+                    function.share() + function.new_borrowed() / period_s,
                     len(function.pods),
                     len(function.balancer.pods),
                 )

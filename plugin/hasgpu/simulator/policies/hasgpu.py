@@ -57,7 +57,7 @@ class Hasgpu:
         self._again_s = 0.0
 
     def start(self, cluster: Cluster) -> None:
-        ledger = cluster.ledger()
+        ledger = cluster.ledger(100 - self._belief.lent_percent)
         for key, function in cluster.functions.items():
             record = _Record(wish=wish_of(function.spec, self._belief), load=ObservedLoad(0.0))
             self._records[key] = record
@@ -71,7 +71,7 @@ class Hasgpu:
 
     def tick(self, cluster: Cluster) -> None:
         """One pass, as HasClass makes it."""
-        ledger = cluster.ledger()
+        ledger = cluster.ledger(100 - self._belief.lent_percent)
         for key, function in cluster.functions.items():
             record = self._records[key]
             record.cap_percent = 100

@@ -27,6 +27,8 @@ class Tuning:
     risk_quantile: float = 0.90
     free: float = 0.0
     interference: float = 0.05
+    lent_percent: int = 0
+    """Of each row, where it lends: given to nobody (config-hasgpu)."""
     hasgpu: Knobs = field(default_factory=Knobs)
     kpa_concurrency: float = 1.0
     kpa_static_requests_per_s: float = 10.0
@@ -49,13 +51,14 @@ class Tuning:
 
 
 def belief_of(setup: Setup, tuning: Tuning) -> Belief:
-    """What every policy of a run believes of its functions."""
+    """What every policy of a run believes of its functions; only ours asks what a row lends."""
     return Belief(
         product=setup.gpus[0].product,
         gate=setup.gate,
         window_s=setup.window_s,
         interference=max(tuning.interference, setup.interference),
         free=tuning.free,
+        lent_percent=tuning.lent_percent if setup.rows == "borrow" else 0,
     )
 
 
