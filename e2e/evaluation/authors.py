@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from hasgpu.model.keys import RevisionKey
@@ -28,14 +29,29 @@ POLICIES = (
 )
 HORIZON_S = 250.0
 PUBLISHED = {"resnet50": ".105–.232", "mobilenet_v3_large": ".295", "convnext_large": ".248"}
-
-
-TRAINING_SEEDS = (101,)
+Key = tuple[str, str, float, str]
+"""Model, policy, multiple of the SLO's base, gate."""
+ALLOWED = {1.5: 0.01, 2.0: 0.005}
+"""Late share at most, by multiple: the goals."""
+MARGIN = 0.8
+"""Tuning keeps to so much of what is allowed: other seeds are a little worse as often as better."""
+TRAINING_SEEDS = (101, 102)
 _LEVELS = tuple(Tuning(utilisation=used, slack=slack) for used in (0.15, 0.3, 0.5) for slack in (0.4, 0.7, 1.0))
 GRIDS: dict[str, tuple[Tuning, ...]] = {
     "hasgpu": tuple(
         Tuning(risk_quantile=risk, free=free)
-        for risk, free in ((0.95, 0.1), (0.9, 0.0), (0.8, 0.0), (0.8, -0.2), (0.6, -0.2), (0.5, -0.4))
+        for risk, free in (
+            (0.99, 0.1),
+            (0.95, 0.1),
+            (0.95, 0.0),
+            (0.9, 0.0),
+            (0.85, 0.0),
+            (0.8, 0.0),
+            (0.8, -0.1),
+            (0.8, -0.2),
+            (0.6, -0.2),
+            (0.5, -0.4),
+        )
     ),
     "fast-gshare": _LEVELS,
     "infless-like": _LEVELS,
@@ -50,34 +66,38 @@ GRIDS: dict[str, tuple[Tuning, ...]] = {
     ),
     "kpa-whole": tuple(Tuning(kpa_concurrency=target) for target in (0.5, 1.0, 2.0, 5.0)),
 }
-"""What each policy is tuned over, ours by its risk knob: for each model, multiple and gate the cheapest with at most
-1 % late."""
+"""What each policy is tuned over, ours by its risk knob: for each model, multiple and gate the cheapest that is seldom
+enough late."""
 
 
-def tuned(processes: int) -> dict[tuple[str, str, float, str], Tuning]:
-    """The choice on the training seeds; where nothing keeps 1 %, what is late least."""
-    keys = [
-        (model, policy, multiple, gate)
-        for model in BASES_MS
-        for policy in GRIDS
-        for multiple in (1.5, 2.0)
-        for gate in GATES
-    ]
+def all_keys(policies: Iterable[str]) -> list[Key]:
+    """Every case of some policies."""
+    return list(product(BASES_MS, policies, ALLOWED, GATES))
+
+
+def tuned(keys: Iterable[Key], processes: int) -> dict[Key, Tuning]:
+    """The choice on the training seeds; where nothing is seldom enough late, what is late least."""
     jobs = [
         job((key, point), key, seed, tuning)
         for key in keys
         for point, tuning in enumerate(GRIDS[key[1]])
         for seed in TRAINING_SEEDS
     ]
-    worth: dict[tuple[str, str, float, str], list[tuple[float, float, int]]] = {}
+    seen: dict[Key, dict[int, list[tuple[float, float]]]] = {}
     for outcome in work_all(jobs, processes):
         key, point = outcome.label
         late = outcome.result["violations"][f"{key[2]:g}"]
-        worth.setdefault(key, []).append((max(late, 0.01), outcome.result["mean_gpus"], point))
-    return {key: GRIDS[key[1]][min(points)[2]] for key, points in worth.items()}
+        seen.setdefault(key, {}).setdefault(point, []).append((late, outcome.result["mean_gpus"]))
+    return {key: GRIDS[key[1]][_cheapest(points, MARGIN * ALLOWED[key[2]])] for key, points in seen.items()}
 
 
-def job(label: tuple[object, ...], of: tuple[str, str, float, str], seed: int, tuning: Tuning) -> Job:
+def _cheapest(points: dict[int, list[tuple[float, float]]], allowed: float) -> int:
+    """Of the points of a grid, by their means over the seeds."""
+    means = {point: np.mean(figures, axis=0) for point, figures in points.items()}
+    return min(means, key=lambda point: (max(float(means[point][0]), allowed), float(means[point][1])))
+
+
+def job(label: tuple[object, ...], of: Key, seed: int, tuning: Tuning) -> Job:
     """One run of the authors' load with Poisson arrivals: model, policy, multiple, gate."""
     model, policy, multiple, gate = of
     return Job(
@@ -92,24 +112,18 @@ def job(label: tuple[object, ...], of: tuple[str, str, float, str], seed: int, t
     )
 
 
-def run(seeds: Sequence[int], processes: int) -> dict[tuple[str, str, float, str], list[Outcome]]:
+def run(seeds: Sequence[int], processes: int) -> dict[Key, list[Outcome]]:
     """By model, policy, multiple and gate, one outcome a seed."""
-    choice = tuned(processes)
-    keys = [
-        (model, policy, multiple, gate)
-        for model in BASES_MS
-        for policy in POLICIES
-        for multiple in (1.5, 2.0)
-        for gate in GATES
-    ]
+    choice = tuned(all_keys(GRIDS), processes)
+    keys = all_keys(POLICIES)
     jobs = [job(key, key, seed, choice.get(key, Tuning())) for key in keys for seed in seeds]
-    found: dict[tuple[str, str, float, str], list[Outcome]] = {}
+    found: dict[Key, list[Outcome]] = {}
     for outcome in work_all(jobs, processes):
         found.setdefault(outcome.label, []).append(outcome)
     return found
 
 
-def costs(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
+def costs(found: dict[Key, list[Outcome]]) -> str:
     """Mean GPUs and late share by policy."""
     parts = []
     for gate in GATES:
@@ -126,7 +140,7 @@ def costs(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
     return "\n\n".join(parts)
 
 
-def headline(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
+def headline(found: dict[Key, list[Outcome]]) -> str:
     """Ours against the goal of issue 7."""
     lines = []
     for gate in GATES:
@@ -161,7 +175,7 @@ def headline(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
     return table(head, lines)
 
 
-def first_table(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
+def first_table(found: dict[Key, list[Outcome]]) -> str:
     """Paper, recomputed from its logs, ours."""
     lines = [
         ["cost against KServe", "10.8x lower", "8.6–18.9x / 6.8x / 8.1x at 2–10 % late at 2x", _ours(found)],
@@ -171,16 +185,16 @@ def first_table(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
     return table(["figure", "paper", "recomputed from its logs", "ours (simulated, 1.5x, gpu-time)"], lines)
 
 
-def _ours(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
+def _ours(found: dict[Key, list[Outcome]]) -> str:
     ours = [found[model, "hasgpu", 1.5, "gpu-time"] for model in BASES_MS]
     return " / ".join(f"{2.0 / np.mean(_gpus(each)):.0f}x" for each in ours)
 
 
-def _ours_gpus(found: dict[tuple[str, str, float, str], list[Outcome]]) -> str:
+def _ours_gpus(found: dict[Key, list[Outcome]]) -> str:
     return " / ".join(f"{np.mean(_gpus(found[model, 'hasgpu', 1.5, 'gpu-time'])):.3f}" for model in BASES_MS)
 
 
-def _against(found: dict[tuple[str, str, float, str], list[Outcome]], rival: str) -> str:
+def _against(found: dict[Key, list[Outcome]], rival: str) -> str:
     parts = []
     for model in BASES_MS:
         theirs, ours = found[model, rival, 1.5, "gpu-time"], found[model, "hasgpu", 1.5, "gpu-time"]
@@ -189,26 +203,29 @@ def _against(found: dict[tuple[str, str, float, str], list[Outcome]], rival: str
     return " / ".join(parts)
 
 
+BESIDE = ("hasgpu", "kpa-static", "has-gpu-intended", "fast-gshare")
+"""Compared under interference."""
+
+
 def interference(seeds: Sequence[int], processes: int) -> str:
     """The headline while other rows of the GPU slow ours down: two functions share the GPUs."""
     lines = []
+    choice = tuned([("convnext_large", policy, 2.0, "gpu-time") for policy in BESIDE], processes)
+    knobs = {policy: tuning for (_, policy, _, _), tuning in choice.items()}
     for part in (0.0, 0.1, 0.2, 0.3):
-        jobs = []
-        for policy in ("hasgpu", "kpa-static", "has-gpu-intended"):
-            for seed in seeds:
-                jobs.append(_pair(policy, part, seed))
+        jobs = [_pair(policy, part, seed, knobs[policy]) for policy in BESIDE for seed in seeds]
         outcomes = work_all(jobs, processes)
         line = [f"{100 * part:.0f} %"]
-        for policy in ("hasgpu", "kpa-static", "has-gpu-intended"):
+        for policy in BESIDE:
             mine = [each for each in outcomes if each.label[0] == policy]
             late = 100 * float(np.mean([each.result["violations"]["slo"] for each in mine]))
             line.append(f"{shown(_gpus(mine))}, {late:.2f} %")
         lines.append(line)
-    head = ["interference", "hasgpu (GPUs, late)", "kpa-static", "has-gpu-intended"]
+    head = ["interference", *(f"{policy} (GPUs, late)" for policy in BESIDE)]
     return table(head, lines)
 
 
-def _pair(policy: str, part: float, seed: int) -> Job:
+def _pair(policy: str, part: float, seed: int, tuning: Tuning) -> Job:
     one = authors_function("resnet50", 2.0)
     two = authors_function("convnext_large", 2.0)
     two = replace(two, key=RevisionKey("simulated", "g"))
@@ -221,7 +238,7 @@ def _pair(policy: str, part: float, seed: int) -> Job:
         gpus=2,
         seed=seed,
         interference=part,
-        tuning=Tuning(interference=max(0.05, part)),
+        tuning=replace(tuning, interference=max(0.05, part)),
     )
 
 
