@@ -38,8 +38,10 @@ CONFIGS: dict[str, dict[str, str]] = {
     "config-deployment": {"queue-sidecar-image": "none"},
     "config-leader-election": {},
     "config-logging": {
-        "zap-logger-config": '{"level": "info", "outputPaths": ["stdout"], "errorOutputPaths": ["stderr"], '
-        '"encoding": "json", "encoderConfig": {"timeKey": "time", "levelKey": "level", "messageKey": "message"}}'
+        # Every line: decisions are counted by them.
+        "zap-logger-config": '{"level": "info", "sampling": null, '
+        '"outputPaths": ["stdout"], "errorOutputPaths": ["stderr"], "encoding": "json", '
+        '"encoderConfig": {"timeKey": "time", "levelKey": "level", "messageKey": "message"}}'
     },
     "config-network": {},
     # Who asks for metrics pays for them; what they cost is no part of the comparison.
