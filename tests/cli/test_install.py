@@ -216,10 +216,18 @@ def test_manifest_prints_what_install_applies() -> None:
 
 
 def test_all_images_come_from_the_registry_that_is_named() -> None:
-    text = Release.load(MANIFESTS, "registry.example.com/team/").to_yaml()
-    assert "hasgpu.local" not in text
-    for name in ("node", "autoscaler", "webhook", "sidecar"):
-        assert f"registry.example.com/team/hasgpu-{name}:1" in text
+    release = Release.load(MANIFESTS, "registry.example.com/team/")
+    containers = [
+        container
+        for kind in ("Deployment", "DaemonSet")
+        for document in release.of(kind)
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]
+    images = {container["image"] for container in containers}
+    images |= {each["value"] for one in containers for each in one.get("env", ()) if each["name"] == "SIDECAR_IMAGE"}
+    expected = {f"registry.example.com/team/hasgpu-{name}:1" for name in ("node", "autoscaler", "webhook", "sidecar")}
+    assert images == expected
+    assert "hasgpu.local" not in release.to_yaml()
 
 
 def test_nothing_is_installed_where_nobody_says_yes(cluster: Cluster) -> None:

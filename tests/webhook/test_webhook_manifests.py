@@ -100,7 +100,7 @@ def needed(folder: Path) -> set[Right]:
         certificates.ensure(time.time())
         certificates.ensure(time.time() + TEN_YEARS_S)
         events = EventRecorder(session, "hasgpu-webhook").start()
-        observer = Observer(session, "knative-serving", ConfigStore(), events).start()
+        observer = Observer(session, "knative-serving", ConfigStore(), events, "sidecar:1").start()
         api.wait_watchers(6)
         assert observer.wait_settings(5)
         for at in (0.0, 30.0):

@@ -16,6 +16,8 @@ class Environment:
     host: str
     port: int
     tls_folder: Path
+    sidecar_image: str
+    """Of GPU pods, where config-hasgpu names none."""
 
     @property
     def server_file(self) -> Path:
@@ -34,4 +36,5 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         host=variables.get("WEBHOOK_HOST", "0.0.0.0"),
         port=int(port),
         tls_folder=Path(variables.get("WEBHOOK_TLS_FOLDER", "/run/hasgpu-webhook")),
+        sidecar_image=variables.get("SIDECAR_IMAGE", "hasgpu.local/hasgpu-sidecar:1"),
     )

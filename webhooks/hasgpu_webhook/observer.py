@@ -38,11 +38,19 @@ class RuntimeClass(msgspec.Struct, frozen=True, kw_only=True):
 class Observer:
     """Watches, and takes snapshots. ``look_after`` belongs to one thread, all else to any."""
 
-    def __init__(self, session: Session, knative_namespace: str, settings: ConfigStore, events: EventRecorder) -> None:
+    def __init__(
+        self,
+        session: Session,
+        knative_namespace: str,
+        settings: ConfigStore,
+        events: EventRecorder,
+        sidecar_image: str,
+    ) -> None:
         def one(name: str) -> str:
             return f"metadata.name={name}"
 
         self._knative_namespace, self._settings, self._events = knative_namespace, settings, events
+        self._sidecar_image = sidecar_image
         self._gpus = Reflector(session, collection(GPUS), Gpu)
         self._namespaces = Reflector(session, collection(NAMESPACES), Namespace)
         self._runtime_classes = Reflector(session, collection(RUNTIME_CLASSES), RuntimeClass)
@@ -94,7 +102,7 @@ class Observer:
 
     def injection(self) -> Injection:
         """What config-hasgpu says now."""
-        return to_injection(self._settings.hasgpu.value)
+        return to_injection(self._settings.hasgpu.value, self._sidecar_image)
 
     def look_after(self, now_s: float) -> str | None:
         """Judges the autoscaler once; tells by an Event when it changes for the worse or the better."""
@@ -137,10 +145,10 @@ class Observer:
             self._settings.put(current.metadata.name, data)
 
 
-def to_injection(settings: HasgpuSettings) -> Injection:
-    """The settings that matter at admission."""
+def to_injection(settings: HasgpuSettings, sidecar_image: str) -> Injection:
+    """The settings that matter at admission; ``sidecar_image`` is the release's own."""
     return Injection(
-        sidecar_image=settings.sidecar_image,
+        sidecar_image=settings.sidecar_image or sidecar_image,
         image_pull_policy=settings.image_pull_policy,
         image_pull_secrets=settings.image_pull_secrets,
         runtime_class=settings.runtime_class_name or None,

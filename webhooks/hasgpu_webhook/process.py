@@ -45,7 +45,7 @@ def make_app(environment: Environment) -> Flask:
     session = Session.connect(user_agent=SERVICE)
     settings = ConfigStore()
     events = EventRecorder(session, SERVICE).start()
-    observer = Observer(session, environment.knative_namespace, settings, events).start()
+    observer = Observer(session, environment.knative_namespace, settings, events, environment.sidecar_image).start()
     if not observer.wait_settings(SETTINGS_WAIT_S):
         log.warning("no ConfigMap read yet; the defaults hold")
     observability = settings.observability.value

@@ -16,7 +16,6 @@ from .texts import Texts
 log = logging.getLogger(__name__)
 
 NAME = SETTINGS_CONFIG_MAP
-SIDECAR_IMAGE = "hasgpu.local/hasgpu-sidecar:1"
 
 Replace = Literal["keep-last", "recreate"]
 RowPolicy = Literal["slots", "token", "borrow"]
@@ -57,7 +56,8 @@ class HasgpuSettings:
     """Stamped on GPU revisions: waiting for room must not fail them."""
     runtime_class_name: str = "nvidia"
     tolerations: tuple[Toleration, ...] = ()
-    sidecar_image: str = SIDECAR_IMAGE
+    sidecar_image: str = ""
+    """Empty: the one of the release, which the webhook's Deployment names."""
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     unknown_keys: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
         progress_deadline=texts.text("progress-deadline", "1h"),
         runtime_class_name=texts.text("runtime-class-name", "nvidia"),
         tolerations=_tolerations(texts),
-        sidecar_image=texts.text("sidecar-image", SIDECAR_IMAGE),
+        sidecar_image=texts.text("sidecar-image", ""),
         image_pull_policy=texts.choice("image-pull-policy", "IfNotPresent", "IfNotPresent", "Always", "Never"),
         image_pull_secrets=tuple(filter(None, texts.text("image-pull-secrets", "").replace(",", " ").split())),
         unknown_keys=texts.unknown(),
@@ -111,7 +111,6 @@ def _check(texts: Texts, settings: HasgpuSettings) -> None:
     texts.require(
         deadline_s > 0 and deadline_s == int(deadline_s), "progress-deadline", "must be positive, whole seconds"
     )
-    texts.require(bool(settings.sidecar_image), "sidecar-image", "must name an image")
 
 
 def _tolerations(texts: Texts) -> tuple[Toleration, ...]:
