@@ -188,6 +188,30 @@ def test_a_revision_that_came_back_has_one_ticker_and_starts_anew() -> None:
     assert played.wanted().pods == 2
 
 
+def test_a_revision_that_can_not_be_evaluated_does_not_end_the_ticks_of_others() -> None:
+    broken = set[RevisionKey]()
+
+    def ready_pods(key: RevisionKey) -> int:
+        if key in broken:
+            raise OverflowError("cannot convert float infinity to integer")
+        return 1
+
+    kpa = KpaClass(ready_pods=ready_pods, on_change=lambda key: None, clock=lambda: NOW, monotonic=lambda: 0.0)
+    bad = PodAutoscaler(metadata=Metadata(name="bad-00001", namespace="ns"))
+    for pa in (bad, PA):
+        kpa.wanted(pa, SPEC, NOW)
+        key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
+        kpa.collect(key, METRIC, "linear")
+        stat = StatMessage(
+            key=key, pod_name="activator", average_concurrent_requests=140, request_count=140,
+            average_proxied_concurrent_requests=0, proxied_request_count=0, process_uptime_s=0, timestamp_s=NOW - 1.0,
+        )  # fmt: skip
+        kpa.on_stats([stat])
+    broken.add(RevisionKey("ns", "bad-00001"))
+    assert kpa.tick_due(2.0) == 2.0
+    assert kpa.wanted(PA, SPEC, NOW).pods == 2
+
+
 def test_ticks_go_on_when_the_wall_clock_is_set_back() -> None:
     played = Played()
     played.wanted()

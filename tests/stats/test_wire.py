@@ -56,6 +56,8 @@ def test_a_frame_of_an_activator_is_read() -> None:
         pytest.param(frame(_double(2, 1.0), namespace=b""), id="a message without a namespace"),
         pytest.param(frame(_double(2, float("nan"))), id="a load that is not a number"),
         pytest.param(frame(_double(4, float("-inf"))), id="an infinite rate"),
+        pytest.param(frame(_double(2, 1.7e308)), id="a load that would overflow a sum"),
+        pytest.param(frame(_double(2, -1e300)), id="as absurd a load below zero"),
     ],
 )
 def test_what_says_nothing_is_skipped_and_the_rest_is_kept(sent: bytes) -> None:

@@ -141,7 +141,7 @@ class KpaClass:
         """Evaluate one revision."""
         with self._lock:
             decider = self._deciders.get(key)
-            changed = decider is not None and self._evaluate(key, decider, now)
+            changed = decider is not None and self._evaluated(key, decider, now)
         if changed:
             self._on_change(key)
 
@@ -170,7 +170,7 @@ class KpaClass:
                 # A ticker that fell behind skips ticks instead of catching up on them.
                 following = due + TICK_S * ((at - due) // TICK_S + 1)
                 heapq.heapreplace(ticks, (following, sequence, key, decider))
-                if self._evaluate(key, decider, now):
+                if self._evaluated(key, decider, now):
                     changed.append(key)
             due_s = ticks[0][0] - at if ticks else None
             complete = bool(undecided) and not self._undecided
@@ -184,6 +184,14 @@ class KpaClass:
         """The last evaluation of each revision, for /metrics."""
         with self._lock:
             return [(key, d.labels, d.spec, d.last) for key, d in self._deciders.items() if d.last is not None]
+
+    def _evaluated(self, key: RevisionKey, decider: _Decider, now: float) -> bool:
+        """The revision's edge: what one brings up must not end the ticks of all others."""
+        try:
+            return self._evaluate(key, decider, now)
+        except Exception:
+            log.exception("%s: not evaluated", key)
+            return False
 
     def _evaluate(self, key: RevisionKey, decider: _Decider, now: float) -> bool:
         """Did the wish change enough to reconcile? The sign of the burst capacity moves the activator."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite
 
 from google.protobuf.message import DecodeError
 
@@ -14,6 +13,9 @@ from .stat_pb2 import Stat, WireStatMessages
 
 REPLICA_AGENT = "hasgpu-autoscaler"
 """The User-Agent of a replica that forwards stats: all others that connect are activators."""
+
+_ABSURD = 1e12
+"""No revision has so many requests; sums and products of less stay finite."""
 
 
 class WireError(ValueError):
@@ -67,11 +69,11 @@ def decode_stat(key: RevisionKey, body: bytes) -> StatMessage:
 
 
 def _message(key: RevisionKey, stat: Stat, received_at_s: float) -> StatMessage | None:
-    """None where a number is none: one NaN would poison a whole window. Each field is read once: reading costs."""
+    """None where a number is none or absurd: one would poison a window. Each field is read once: reading costs."""
     concurrency, proxied = stat.average_concurrent_requests, stat.average_proxied_concurrent_requests
     requests, proxied_requests = stat.request_count, stat.proxied_request_count
-    # A sum is finite only where all its parts are.
-    if not isfinite(concurrency + proxied + requests + proxied_requests):
+    # Not true of NaN either.
+    if not abs(concurrency) + abs(proxied) + abs(requests) + abs(proxied_requests) < _ABSURD:
         return None
     return StatMessage(
         key=key,
