@@ -228,8 +228,12 @@ class GpuCluster:
 
     def told(self) -> list[str]:
         """Reasons of the Events so far."""
+        return [reason for reason, _ in self.told_words()]
+
+    def told_words(self) -> list[tuple[str, str]]:
+        """Reason and message of the Events so far."""
         assert self.events.flush(5.0)
-        return [event["reason"] for event in self.api.list("/api/v1/namespaces/ns/events")]
+        return [(event["reason"], event["message"]) for event in self.api.list("/api/v1/namespaces/ns/events")]
 
     def _report(self, pod: dict[str, Any], alive: bool) -> PodSliceReport:
         meta = pod["metadata"]

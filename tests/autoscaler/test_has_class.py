@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -69,7 +70,8 @@ def test_load_raises_the_quota_of_the_running_pod(cluster: GpuCluster) -> None:
     loaded(cluster, revision, 12.0, 20.0)
     assert cluster.quota(pod) > before
     assert int(cluster.slice_of(pod)["generation"]) >= 2
-    assert "TimeQuotaChanged" in cluster.told()
+    said = [words for reason, words in cluster.told_words() if reason == "TimeQuotaChanged"]
+    assert any(re.search(rf"{pod} {before} -> \d+ % \(.*\bquota\b.*\)$", words) for words in said), said
 
 
 def test_the_quota_is_raised_with_the_first_stat_that_shows_the_load(cluster: GpuCluster) -> None:

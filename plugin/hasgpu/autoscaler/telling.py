@@ -58,7 +58,9 @@ class Telling:
         if not written:
             return
         changes = ", ".join(f"{change.pod.name} {_from_to(change)}" for change in written)
-        self._event(pa, "Normal", "TimeQuotaChanged", f"time quota {decision.quota_percent} %: {changes}")
+        # Facts without their values, which differ each time: so that like changes are one Event whose count grows.
+        why = ", ".join(dict.fromkeys(each.fact for each in decision.reasons))
+        self._event(pa, "Normal", "TimeQuotaChanged", f"time quota {decision.quota_percent} %: {changes} ({why})")
         self._metrics.add("hasgpu.quota.writes", len(written), series(pa))
         self._cloudevents.emit(
             QUOTA_CHANGED,
