@@ -241,7 +241,15 @@ def test_no_cluster_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     done = CliRunner().invoke(cli, ["uninstall"])
     assert done.exit_code == 1
-    assert "no cluster to talk to" in done.output
+    assert f"no cluster to talk to by KUBECONFIG={tmp_path / 'none'}: " in done.output
+
+
+def test_where_no_kubeconfig_is_named_the_default_one_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = CliRunner().invoke(cli, ["uninstall"])
+    assert done.exit_code == 1
+    assert "no cluster to talk to by ~/.kube/config, since KUBECONFIG is not set: " in done.output
 
 
 def test_help_imports_nothing_heavy_and_is_quick() -> None:

@@ -26,6 +26,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+_KUBECONFIG = "~/.kube/config"
 _CONNECT_TIMEOUT_S = 5.0
 # Every watch holds a connection of its own; beyond this many urllib3 discards instead of blocking.
 _POOL_SIZE = 64
@@ -105,13 +106,17 @@ class Session:
         configuration.connection_pool_maxsize = _POOL_SIZE
         configuration.keep_alive = True
         loader: Any = config  # untyped
+        named = os.environ.get("KUBECONFIG")
         try:
-            if context is None and "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if context is None and not named and "KUBERNETES_SERVICE_HOST" in os.environ:
+                source = "the pod's ServiceAccount"
                 loader.load_incluster_config(client_configuration=configuration)
             else:
-                loader.load_kube_config(context=context, client_configuration=configuration)
+                source = f"KUBECONFIG={named}" if named else f"{_KUBECONFIG}, since KUBECONFIG is not set"
+                # Named here, since the client asks the environment when it is imported.
+                loader.load_kube_config(named or _KUBECONFIG, context=context, client_configuration=configuration)
         except loader.ConfigException as error:
-            raise Unreachable(f"no cluster to talk to: {error}") from error
+            raise Unreachable(f"no cluster to talk to by {source}: {error}") from error
 
         def authorization() -> str | None:
             bearer = configuration.auth_settings().get("BearerToken")
