@@ -24,11 +24,7 @@ from hasgpu.model.schedule import GpuSchedule, RowPolicy, ScheduleEntry, Slot
 
 Policy = Literal["static", "open", "closed"]
 
-_POLICIES: Final[dict[Policy, int]] = {
-    "static": at.POLICY_STATIC,
-    "open": at.POLICY_OPEN,
-    "closed": at.POLICY_CLOSED,
-}
+_POLICIES: Final[dict[Policy, int]] = {"static": at.POLICY_STATIC, "open": at.POLICY_OPEN, "closed": at.POLICY_CLOSED}
 _ROW_POLICIES: Final[dict[RowPolicy, int]] = {"slots": at.ROW_SLOTS, "token": at.ROW_TOKEN, "borrow": at.ROW_BORROW}
 _ROW_POLICY_NAMES: Final[dict[int, RowPolicy]] = {code: name for name, code in _ROW_POLICIES.items()}
 _EDGE_MARGIN_NS = 1_000_000
