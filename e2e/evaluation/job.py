@@ -52,6 +52,8 @@ class Outcome:
     timeline: list[tuple[float, float, int]]
     warm_late: float
     warm_gpus: float
+    pods_a_row: float
+    """At the end."""
 
 
 def setup_of(job: Job) -> Setup:
@@ -83,7 +85,13 @@ def work(job: Job) -> Outcome:
         bound,
         [(each.at_s, each.allocated, each.pods) for each in samples],
         *_warm(job, cluster),
+        _pods_a_row(cluster),
     )
+
+
+def _pods_a_row(cluster: Cluster) -> float:
+    rows = [row for device in cluster.devices.values() for row in device.rows.values()]
+    return sum(len(row.pods) for row in rows) / len(rows) if rows else 0.0
 
 
 def _warm(job: Job, cluster: Cluster) -> tuple[float, float]:

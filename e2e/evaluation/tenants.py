@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from hasgpu.simulator.functions_file import FunctionSpec
+from hasgpu.simulator.gates import RowPolicy
 from hasgpu.simulator.policies.registry import Tuning
 from hasgpu.simulator.workload import Floats, generator
 
@@ -40,6 +41,28 @@ FRONTS: dict[str, tuple[Tuning, ...]] = {
     ),
     "kpa-whole": (Tuning(kpa_concurrency=1.0),),
 }
+LENDING = tuple(
+    Tuning(risk_quantile=risk, free=free, lent_percent=90)
+    for risk, free in ((0.5, -1.0), (0.5, -0.5), (0.8, 0.0), (0.8, 0.5), (0.9, 0.7))
+)
+"""Ours where rows lend and it counts on that; the training seed showed that to keep 90 % for lending serves best."""
+BEST_LATE_PERCENT = 1.0
+"""A policy's own best point is its cheapest with so much late at most; where there is none, its least late."""
+Series = tuple[str, RowPolicy]
+
+
+def fronts() -> dict[Series, tuple[Tuning, ...]]:
+    """Every policy under strict slots, and in rows that lend (all rows do, whoever decides)."""
+    strict: dict[Series, tuple[Tuning, ...]] = {(policy, "slots"): points for policy, points in FRONTS.items()}
+    lent: dict[Series, tuple[Tuning, ...]] = {
+        (policy, "borrow"): points for policy, points in FRONTS.items() if policy not in ("hasgpu", "kpa-whole")
+    }
+    return {("hasgpu", "borrow"): LENDING} | strict | lent
+
+
+def named(series: Series) -> str:
+    """As shown."""
+    return f"{series[0]}, lending" if series[1] == "borrow" else series[0]
 
 
 def functions(seed: int, count: int) -> tuple[FunctionSpec, ...]:
@@ -72,11 +95,12 @@ def run(seeds: Sequence[int], horizon_s: int, processes: int, count: int = FUNCT
     for seed in seeds:
         specs = functions(seed, count)
         load = arrivals(specs, seed, horizon_s, 5.0)
-        for policy, tunings in FRONTS.items():
+        for (policy, rows), tunings in fronts().items():
             for point, tuning in enumerate(tunings):
                 jobs.append(
                     Job(
-                        label=(policy, point),
+                        label=((policy, rows), point),
+                        rows=rows,
                         functions=specs,
                         arrivals=load,
                         horizon_s=float(horizon_s),
@@ -90,9 +114,12 @@ def run(seeds: Sequence[int], horizon_s: int, processes: int, count: int = FUNCT
     return work_all(jobs, processes)
 
 
-def front(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[list[float], list[float]]]:
+Points = dict[tuple[Series, int], tuple[list[float], list[float]]]
+
+
+def front(outcomes: Sequence[Outcome]) -> Points:
     """(mean GPUs, late share) by policy and point, one of each a seed."""
-    found: dict[tuple[str, int], tuple[list[float], list[float]]] = {}
+    found: Points = {}
     for each in outcomes:
         gpus, late = found.setdefault(each.label, ([], []))
         gpus.append(each.warm_gpus)
@@ -103,35 +130,55 @@ def front(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[list[float
 def report(outcomes: Sequence[Outcome]) -> str:
     """The whole front, and the two ratios of the goal."""
     points = front(outcomes)
-    lines = [[policy, str(point), shown(gpus, 2), shown(late, 2)] for (policy, point), (gpus, late) in points.items()]
-    return table(["policy", "point", "mean GPUs", "late %"], lines) + "\n\n" + _ratios(points)
-
-
-def _ratios(points: dict[tuple[str, int], tuple[list[float], list[float]]]) -> str:
-    mean = {key: (interval(gpus)[0], interval(late)[0]) for key, (gpus, late) in points.items()}
-    ours = sorted(value for (policy, _), value in mean.items() if policy == "hasgpu")
-    lines = []
-    for rival in [policy for policy in FRONTS if policy != "hasgpu"]:
-        for cost, late in sorted(value for (policy, _), value in mean.items() if policy == rival):
-            cheaper = [value for value in ours if value[1] <= late]
-            better = [value for value in ours if value[0] <= cost]
-            lines.append(
-                [
-                    rival,
-                    f"{cost:.2f}",
-                    f"{late:.2f}",
-                    f"{cost / cheaper[0][0]:.2f}x" if cheaper else "–",
-                    f"{late / max(min(v[1] for v in better), 1e-3):.1f}x" if better else "–",
-                ]
-            )
-    head = [
-        "rival",
-        "its GPUs",
-        "its late %",
-        "cheaper at its violations or fewer",
-        "fewer violations at its cost or less",
+    whole: dict[tuple[Series, int], list[float]] = {}
+    for each in outcomes:
+        whole.setdefault(each.label, []).append(each.result["whole_gpus"])
+    lines = [
+        [named(series), str(point), shown(gpus, 2), shown(late, 2), f"{np.mean(whole[series, point]):.1f}"]
+        for (series, point), (gpus, late) in points.items()
     ]
+    return "\n\n".join(
+        [
+            table(["policy", "point", "mean GPUs, lent time billed", "late %", "GPUs with a pod"], lines),
+            "Against each rival's own best point, the cheapest with at most 1 % late (goal: at least 2x cheaper at its"
+            " violations or fewer, and at least 5x fewer violations at its cost or less):",
+            _ratios(points, ("hasgpu", "borrow")),
+            "The same under strict slots for ours:",
+            _ratios(points, ("hasgpu", "slots")),
+        ]
+    )
+
+
+def _ratios(points: Points, ours: Series) -> str:
+    mean = {key: (interval(gpus)[0], interval(late)[0]) for key, (gpus, late) in points.items()}
+    mine = sorted(value for (series, _), value in mean.items() if series == ours)
+    lines = []
+    for rival in fronts():
+        # Ours under strict slots is not held against rivals whose rows lend.
+        if rival[0] == "hasgpu" or (ours[1] == "slots" and rival[1] == "borrow"):
+            continue
+        cost, late = _best(sorted(value for (series, _), value in mean.items() if series == rival))
+        cheaper = [value for value in mine if value[1] <= late]
+        better = [value for value in mine if value[0] <= cost]
+        lines.append(
+            [
+                named(rival),
+                f"{cost:.2f}",
+                f"{late:.2f}",
+                f"{cost / cheaper[0][0]:.2f}x" if cheaper else "–",
+                f"{late / max(min(value[1] for value in better), 1e-3):.1f}x" if better else "–",
+            ]
+        )
+    head = [
+        "rival", "its GPUs", "its late %", "cheaper at its violations or fewer", "fewer violations at its cost or less"
+    ]  # fmt: skip
     return table(head, lines)
+
+
+def _best(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(GPUs, late %) of a policy's own best point."""
+    good = [point for point in points if point[1] <= BEST_LATE_PERCENT]
+    return min(good) if good else min(points, key=lambda point: point[1])
 
 
 def figure(outcomes: Sequence[Outcome], file: str) -> None:
@@ -141,11 +188,15 @@ def figure(outcomes: Sequence[Outcome], file: str) -> None:
     picture = Figure(figsize=(7, 5), layout="constrained")
     axes = picture.subplots()
     points = front(outcomes)
-    for policy in FRONTS:
+    colours = {policy: f"C{number}" for number, policy in enumerate(FRONTS)}
+    for series in fronts():
         mine = sorted(
-            (interval(g)[0], max(interval(v)[0], 1e-2)) for (name, _), (g, v) in points.items() if name == policy
+            (interval(gpus)[0], max(interval(late)[0], 1e-2))
+            for (each, _), (gpus, late) in points.items()
+            if each == series
         )
-        axes.plot(*np.array(mine).T, "o-", label=policy, markersize=4, linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="mean GPUs allocated", ylabel="late requests, %")
-    axes.legend(fontsize="small")
+        style = "o-" if series[1] == "slots" else "s--"
+        axes.plot(*np.array(mine).T, style, color=colours[series[0]], label=named(series), markersize=4, linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="mean GPUs allocated, lent time billed", ylabel="late requests, %")
+    axes.legend(fontsize="x-small", ncols=2)
     picture.savefig(file, dpi=110, metadata={"Software": None})

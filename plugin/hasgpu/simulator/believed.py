@@ -29,6 +29,8 @@ class Belief:
     slo_factor: float = 1.0
     percentile: float | None = None
     """Instead of the function's own."""
+    outside_s: float | None = None
+    """Instead of what a request truly spends outside the GPU."""
     lent_percent: int = 0
     """Of each row, where it lends: given to nobody."""
 
@@ -45,7 +47,7 @@ def table_of(spec: FunctionSpec, belief: Belief) -> CapacityTable:
         slo_latency_s=spec.slo_s * belief.slo_factor,
         percentile=belief.percentile or spec.intent.slo_percentile,
         batch_size=spec.intent.batch_size,
-        overhead_s=spec.overhead_s,
+        overhead_s=spec.overhead_s if belief.outside_s is None else belief.outside_s,
         window_s=belief.window_s,
         gate=belief.gate,
         margin=belief.interference,

@@ -27,6 +27,8 @@ class Tuning:
     risk_quantile: float = 0.90
     free: float = 0.0
     interference: float = 0.05
+    outside_s: float | None = None
+    """What is thought to be spent outside the GPU (config-hasgpu: overhead); None: what truly is."""
     lent_percent: int = 0
     """Of each row, where it lends: given to nobody (config-hasgpu)."""
     hasgpu: Knobs = field(default_factory=Knobs)
@@ -58,6 +60,7 @@ def belief_of(setup: Setup, tuning: Tuning) -> Belief:
         window_s=setup.window_s,
         interference=max(tuning.interference, setup.interference),
         free=tuning.free,
+        outside_s=tuning.outside_s,
         lent_percent=tuning.lent_percent if setup.rows == "borrow" else 0,
     )
 
