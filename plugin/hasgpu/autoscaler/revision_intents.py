@@ -102,7 +102,7 @@ class RevisionIntents:
         key = (believed.version, terms, own, free, given)
         if key not in self._tables:
             if len(self._tables) >= TABLES_KEPT:
-                self._tables.clear()
+                del self._tables[next(iter(self._tables))]
             table = capacity_table(believed.surface, terms, extra_sm_percents=own, learned=believed.from_traffic)
             self._tables[key] = _with_margin(table if given == 100 else lent_table(table, given), free)
         return self._tables[key]

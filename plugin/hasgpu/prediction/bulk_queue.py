@@ -20,6 +20,8 @@ LOADS: tuple[float, ...] = (0.0, 0.02, 0.05, *(round(0.1 * i, 2) for i in range(
 _INSTANTS = 12
 """Of a service at which a request is tried: the middles of equal parts."""
 _GRID = 240
+_RARE = 1e-9
+"""States that are seldomer than that change no tail that anybody asks for."""
 _SPAN_BATCHES = 8.0
 
 
@@ -42,12 +44,11 @@ def sojourn_tail(times: tuple[float, ...], load: float, sojourns: Floats) -> Flo
 def _tail_table(times: tuple[float, ...], load: float) -> tuple[Floats, Floats, float]:
     rate = load * most_load(times)
     values, weights = _sojourns(np.array(times), rate)
-    order = np.argsort(values)
-    values, weights = values[order], weights[order]
-    above = 1.0 - np.cumsum(weights) / weights.sum()
     grid = np.linspace(0.0, times[0] + _SPAN_BATCHES * times[-1], _GRID)
-    index = np.searchsorted(values, grid, side="right") - 1
-    tail = np.where(index < 0, 1.0, above[np.maximum(index, 0)]).clip(0.0, 1.0)
+    step = grid[1] - grid[0]
+    reached = np.minimum(np.ceil(values / step - 1e-9).astype(np.intp), _GRID)
+    within = np.bincount(reached, weights, _GRID + 1)[:_GRID]
+    tail = (1.0 - np.cumsum(within) / weights.sum()).clip(0.0, 1.0)
     middle = tail[len(grid) // 2]
     decay = math.log(max(middle, 1e-12) / max(tail[-1], 1e-12)) / (grid[-1] - grid[len(grid) // 2])
     return grid, tail, max(decay, 1e-3)
@@ -61,18 +62,22 @@ def _sojourns(times: Floats, rate: float) -> tuple[Floats, Floats]:
     left = np.maximum(states - most, 0)
     took = times[served - 1]
     chance = _stationary(left, rate * took)
+    idle = chance[0]
+    seen = chance > _RARE
+    left, took, chance = left[seen], took[seen], chance[seen]
     at = (np.arange(_INSTANTS) + 0.5) / _INSTANTS * took[:, None]
     rest = (took[:, None] - at)[:, :, None]
-    came = np.arange(len(states))
+    came = np.arange(_most_likely(rate * times[-1]))
     ahead = left[:, None, None] + came[None, None, :]
     full = ahead // most
     before = rest + full * times[-1]
     # What comes until its own batch begins, joins it: by its mean.
     size = np.clip(ahead + 1 + rate * before - full * most, ahead + 1 - full * most, most)
-    value = before + np.interp(size, np.arange(1, most + 1), times)
+    whole = size.astype(np.intp)
+    value = before + times[whole - 1] + (size - whole) * np.diff(times, append=times[-1])[whole - 1]
     weight = (chance * rate * took)[:, None, None] / _INSTANTS * _poisson(rate * at, len(came))
     # A request that finds nobody begins a service of its own.
-    return np.append(value.ravel(), times[0]), np.append(weight.ravel(), chance[0])
+    return np.append(value.ravel(), times[0]), np.append(weight.ravel(), idle)
 
 
 def _stationary(left: NDArray[np.int64], means: Floats) -> Floats:
@@ -83,10 +88,17 @@ def _stationary(left: NDArray[np.int64], means: Floats) -> Floats:
     for state in range(size):
         chain[state, left[state] :] = arrivals[state, : size - left[state]]
         chain[state, -1] += 1.0 - chain[state].sum()
-    balance = np.vstack([chain.T - np.eye(size), np.ones(size)])
-    found, *_ = np.linalg.lstsq(balance, np.append(np.zeros(size), 1.0), rcond=None)
+    # One balance follows from the others: what all chances add up to stands in its place.
+    balance = chain.T - np.eye(size)
+    balance[-1] = 1.0
+    found = np.linalg.solve(balance, np.append(np.zeros(size - 1), 1.0))
     result: Floats = np.maximum(found, 0.0)
     return result
+
+
+def _most_likely(mean: float) -> int:
+    """More than so many come hardly ever, where so many are expected."""
+    return int(mean + 8.0 * math.sqrt(mean) + 12.0)
 
 
 def _poisson(means: Floats, size: int) -> Floats:
