@@ -6,6 +6,7 @@ than our copy of the pods. Where they differ the larger claim counts (design §5
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from .surroundings import Surroundings
 
 AGENT_SILENT_S = 10.0
 """An agent silent for longer: no placement and no growth on its node."""
+REPORT_FRESH_S = 3.0
+"""An agent tells each second. Its counts stand still for longer: it is not known what its pods did."""
 MOST_PROCESSES = 16
 _PROCESSES = re.compile(r"[0-9]{1,3}\Z")
 
@@ -43,6 +46,8 @@ class GpuWorld:
     """Pods held by our gate, most important and oldest first."""
     reports: Mapping[str, PodSliceReport]
     """By pod UID."""
+    heard_s: Mapping[str, float]
+    """When the report was heard, by pod UID."""
     acknowledged: tuple[float, ...] = ()
     """When the quotas were written that agents have laid since the last look."""
 
@@ -53,6 +58,14 @@ class GpuWorld:
     def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
         """The revision's placed pods."""
         return tuple(placement for placement in self.placements if placement.revision == revision)
+
+    def hears(self, placements: Iterable[Placement], now: float) -> bool:
+        """Whether it is known what each pod did that may serve."""
+        return all(
+            now - self.heard_s.get(each.pod.uid, -math.inf) <= REPORT_FRESH_S
+            for each in placements
+            if each.ready or each.terminating
+        )
 
 
 def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
@@ -77,6 +90,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
         placements=tuple(placements),
         waiting=_waiting(pods.values()),
         reports=reports,
+        heard_s={each.pod_uid: at_s for report, at_s in heard.values() for each in report.pods},
         acknowledged=tuple(acknowledged),
     )
 

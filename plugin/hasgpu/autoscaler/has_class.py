@@ -198,6 +198,10 @@ class HasClass:
         now: float,
     ) -> None:
         """What the revision's requests have taken goes to its profile, and so to all that use it."""
+        if not (self._trusts_silence and world.hears(placements, now)):
+            record.meter.restart()
+            record.unsure.drop()
+            return
         products = {gpu.uuid: gpu.product for gpu in world.gpus}
         samples = record.meter.read(
             placements,
@@ -208,7 +212,7 @@ class HasClass:
             batch_size=read.intent.batch_size,
             window_s=self._around.settings.hasgpu.value.window_s,
         )
-        for sample in samples:
+        for sample in record.unsure.sure(samples, now):
             self._book.observe(read.namespace, read.intent.profile, sample, now)
 
     def _view(

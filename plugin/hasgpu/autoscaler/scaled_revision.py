@@ -15,6 +15,7 @@ from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
 
 from .observed_load import ObservedLoad
+from .unsure_samples import UnsureSamples
 from .work_meter import WorkMeter
 
 
@@ -37,6 +38,7 @@ class ScaledRevision:
     decided_in: str = ""
     """Context of the span of the last decision that changed something."""
     meter: WorkMeter = field(default_factory=WorkMeter)
+    unsure: UnsureSamples = field(default_factory=UnsureSamples)
     complaint: str = ""
     """What the user was warned of last."""
 

@@ -3,7 +3,8 @@
 Agents tell each pod's GPU time and launches, activators only how many requests the revision had: requests are taken to
 be divided as launches are. A window of requests is one sample. The first requests after a pod became ready are thrown
 away: warm-up is no request's work, and what they take is told later than that they came. Mean latency, by Little's
-law, says what one takes at most.
+law, says what one takes at most. While agents or activators are silent its caller lets it begin anew: work without its
+requests is as untrue as requests without their work.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ class WorkMeter:
             self._settling = 0.0
             self._begin()
         return self._samples(LONE_LOAD if batch_size > 1 else FULL_LOAD, window_s)
+
+    def restart(self) -> None:
+        """Something was missing: the pods are as new to it, warm-up and all."""
+        self._before = {}
 
     def _begin(self) -> None:
         self._shares, self._requests, self._flight_s = {}, 0.0, 0.0
