@@ -44,6 +44,18 @@ def test_an_order_that_makes_no_sense_is_answered_with_the_problem(order: bytes)
     assert "problem" in msgspec.json.decode(answer(order, packaged_reference()))
 
 
+def test_a_profile_that_needs_too_much_memory_is_a_problem_and_no_dead_leader() -> None:
+    cells = [
+        Cell(batch=1 + n % 8, sm_percent=3 + n % 97, quota_percent=2 + (7 * n) % 99, latency_ms=20.0 + n)
+        for n in range(700)
+    ]
+    asked = Measurement(gpu_product=PRODUCT, gate="launch", window_ms=40.0, cells=tuple(cells))
+    order = msgspec.json.encode({"measurements": [asked]})
+    command = (sys.executable, "-m", "hasgpu.fitter", "fit")
+    done = subprocess.run(command, input=order, capture_output=True, check=True)
+    assert "measure along a grid" in msgspec.json.decode(done.stdout)["problem"]
+
+
 def test_the_child_starts_without_the_heavy_libraries() -> None:
     heavy = "{'sklearn', 'statsmodels', 'scipy'} & set(sys.modules)"
     code = f"import sys, hasgpu.fitter.__main__; print(*({heavy}))"

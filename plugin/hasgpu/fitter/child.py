@@ -34,6 +34,9 @@ def answer(order: bytes, reference: Reference) -> bytes:
         return msgspec.json.encode(_fitted(wanted, reference))
     except (msgspec.DecodeError, ValueError, np.linalg.LinAlgError) as error:
         return msgspec.json.encode({"problem": str(error)})
+    except MemoryError:
+        problem = "the cells have too many different SM shares and quotas to be fitted: measure along a grid"
+        return msgspec.json.encode({"problem": problem})
 
 
 def _fitted(order: FitOrder, reference: Reference) -> dict[str, Any]:
