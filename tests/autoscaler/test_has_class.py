@@ -82,6 +82,17 @@ def test_the_quota_is_raised_with_the_first_stat_that_shows_the_load(cluster: Gp
     assert cluster.quota(pod) > before
 
 
+def test_in_rows_that_lend_small_quotas_carry_the_load_and_the_rest_of_the_row_is_nobodys(cluster: GpuCluster) -> None:
+    cluster.settings.put("config-hasgpu", {"row-policy": "borrow", "lent-percent": "80"})
+    revision, pod = serving(cluster)
+    now = loaded(cluster, revision, 12.0, 20.0)
+    assert 5 <= cluster.quota(pod) <= 20
+    assert wanted(cluster, revision) == 1
+    loaded(cluster, revision, 60.0, now)
+    assert cluster.quota(pod) == 20
+    assert wanted(cluster, revision) >= 2
+
+
 def test_load_that_goes_lets_the_quota_fall(cluster: GpuCluster) -> None:
     revision, pod = serving(cluster)
     now = loaded(cluster, revision, 12.0, 20.0)
