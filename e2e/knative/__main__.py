@@ -104,6 +104,7 @@ def _command(group: Group, template: str) -> list[str]:
         f"-test.timeout={group.timeout_s}s",
         f"-kubeconfig={KUBECONFIG}",
         f"-imagetemplate={template}",
+        f"-dockerrepo={programs.REGISTRY}",
         f"-replicas={group.replicas}",
         "-buckets=1",
         "-disable-logstream",

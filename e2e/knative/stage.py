@@ -6,7 +6,7 @@ What it changes it puts back. It may not judge.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -21,6 +21,8 @@ from . import programs
 
 Autoscaler = Literal["ours", "upstream"]
 _CONFIG = ("-n", KNATIVE, "configmap/config-autoscaler")
+_DEPLOYMENT_CONFIG = ("-n", KNATIVE, "configmap/config-deployment")
+_DEADLINE = "progress-deadline"
 _EXAMPLE = "_example"
 
 
@@ -29,7 +31,7 @@ def set_up(session: Session, autoscaler: Autoscaler) -> Iterator[None]:
     """The tests' objects, upstream's defaults, and that autoscaler; afterwards everything as it was."""
     kubectl("apply", "--server-side", *(f"--filename={file}" for file in programs.manifests()))
     before = kubectl_json("get", *_CONFIG).get("data", {})
-    with _standing(session, autoscaler):
+    with _impatience(), _standing(session, autoscaler):
         configure({}, before)
         try:
             yield
@@ -37,12 +39,27 @@ def set_up(session: Session, autoscaler: Autoscaler) -> Iterator[None]:
             configure(before, {})
 
 
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """The progress deadline of upstream's own CI (test/config/ytt/core): some tests wait for a Revision to fail."""
+    before = kubectl_json("get", *_DEPLOYMENT_CONFIG).get("data", {}).get(_DEADLINE)
+    _patch(_DEPLOYMENT_CONFIG, {_DEADLINE: "120s"})
+    try:
+        yield
+    finally:
+        _patch(_DEPLOYMENT_CONFIG, {_DEADLINE: before})
+
+
 def configure(settings: Mapping[str, str], before: Mapping[str, str]) -> None:
     """config-autoscaler has exactly these settings afterwards; ``before`` are some it may have."""
     present = kubectl_json("get", *_CONFIG).get("data", {})
     gone = {key: None for key in {*before, *present} - {_EXAMPLE} if key not in settings}
     wanted = {key: text for key, text in settings.items() if key != _EXAMPLE}
-    kubectl("patch", *_CONFIG, "--type=merge", "-p", json.dumps({"data": gone | wanted}))
+    _patch(_CONFIG, gone | wanted)
+
+
+def _patch(config_map: Sequence[str], data: Mapping[str, str | None]) -> None:
+    kubectl("patch", *config_map, "--type=merge", "-p", json.dumps({"data": data}))
 
 
 def scale_autoscaler(session: Session, replicas: int) -> None:

@@ -49,10 +49,9 @@ SUITE = (
         tests=("TestMinScale", "TestMinScaleTransition", "TestMinScaleAnnotationChange", "TestInitScalePositive"),
         parallel=4,
     ),
-    Group(name="runtime", turn=1, package="test/conformance/runtime", parallel=2),
     Group(
         name="autoscale",
-        turn=2,
+        turn=1,
         package="test/e2e",
         tests=(
             "TestAutoscaleUpDownUp",
@@ -69,6 +68,7 @@ SUITE = (
         ),
         parallel=2,
     ),
+    Group(name="runtime", turn=2, package="test/conformance/runtime", parallel=3),
     Group(name="api", turn=2, package="test/conformance/api/v1", parallel=3),
     Group(
         name="initial-zero",
