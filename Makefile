@@ -1,4 +1,5 @@
-# Every verb of the project. `make` alone lists them. Nothing here may be needed that CI does not run too.
+# Every verb of the project; `make` alone lists them. Which of them CI runs is in .ci/run; the others, above all what
+# measures, are for people.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -130,6 +131,10 @@ e2e: setup ## the scenarios, on a cluster with hasgpu installed (TEST="e2e/scena
 chaos: setup ## kill each component again and again under load (ARGS="--help")
 	$(PYTHON) -m e2e.chaos $(ARGS)
 
+.PHONY: bench-startup
+bench-startup: setup ## seconds from a GPU pod's creation to its slice and to Ready, hasgpu installed (ARGS="--count 20")
+	$(PYTHON) -m e2e.startup $(ARGS)
+
 ##@ Beside Knative's own autoscaler
 
 .PHONY: conformance
@@ -173,6 +178,10 @@ conformance-record: setup ## store Knative's answers anew, after its version was
 .PHONY: evaluate
 evaluate: setup ## every experiment in the simulator; writes docs/evaluation.md, <= 30 min (ARGS="--only authors --seeds 2")
 	$(PYTHON) -m e2e.evaluation $(ARGS)
+
+.PHONY: bench
+bench: setup ## simulated requests a second of one core, and what a decision costs, in four minutes
+	$(PYTHON) -m e2e.evaluation.bench
 
 .PHONY: bench-dataplane
 bench-dataplane: setup ## gate, shares, wake-ups, lending, kills on the emulated GPU, each beside its goal (ARGS="--fast gate")

@@ -141,7 +141,7 @@ def costs(found: dict[Key, list[Outcome]]) -> str:
 
 
 def headline(found: dict[Key, list[Outcome]]) -> str:
-    """Ours against the goals, one line each: the first table of the authors' load in docs/evaluation.md."""
+    """Ours against the goals: the first table of "The authors' load" in docs/evaluation.md."""
     lines = []
     for gate in GATES:
         for model in BASES_MS:

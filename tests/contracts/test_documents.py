@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from hasgpu.model.annotations import USER_KEYS, USER_PREFIX
 
 ROOT = Path(__file__).parents[2]
+CODE = ("plugin", "webhooks", "e2e", "tests")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("e2e/*/README.md"), *ROOT.glob("plugin/*/*.md")]
 
 
@@ -62,3 +64,23 @@ def test_the_files_that_contributing_names_exist() -> None:
     named = re.findall(r"`((?:plugin|webhooks|tests|e2e|docs|manifests)/[\w./-]*\w/?)`", text)
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def written() -> Iterator[Path]:
+    """Documents, and everything that has comments."""
+    yield from (*DOCUMENTS, ROOT / "Makefile", *ROOT.glob("manifests/*.yaml"))
+    for root in CODE:
+        yield from (file for file in sorted((ROOT / root).rglob("*.*")) if file.suffix in (".py", ".c", ".h"))
+
+
+def test_the_verbs_that_comments_and_documents_name_are_in_the_makefile() -> None:
+    verbs = set(re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        (verb, file.name) for file in written() for verb in re.findall(r"`make ([a-z][a-z0-9-]*)", file.read_text())
+    }
+    assert len(named) > 10
+    assert {(verb, name) for verb, name in named if verb not in verbs} == set()
+
+
+def test_comments_refer_to_what_a_reader_of_the_checkout_has() -> None:
+    assert [file for file in written() if re.search(r"\bissue #?\d", file.read_text())] == []

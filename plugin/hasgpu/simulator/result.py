@@ -1,4 +1,4 @@
-"""Process simulator: what a run amounts to: result.json's content (issue 7 §3). Pure.
+"""Process simulator: what a run amounts to, as `kn hasgpu simulate` writes it into result.json. Pure.
 
 A request is late at a multiple where its latency exceeds multiple x slo-base, or where it was never answered.
 """

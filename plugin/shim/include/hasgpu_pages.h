@@ -1,7 +1,7 @@
 /* The layout of the two shared pages: the one contract between node agent, shim, sidecar and arbiter.
  *
- * Pure C with fixed widths, little-endian, natural alignment, no includes of ours. `make layout` turns it into
- * plugin/hasgpu/device/page_layout.py with offsetof, so no offset is ever written by hand.
+ * Pure C with fixed widths, little-endian, natural alignment, no includes of ours. `make -C plugin/shim layout` turns it
+ * into plugin/hasgpu/device/page_layout.py with offsetof, so no offset is ever written by hand.
  * A changed meaning raises HASGPU_ABI; a new field takes reserved bytes (which are zero) and does not.
  *
  * schedule.v1: one per GPU. The agent writes it, pods map it read-only. Only `borrow` is the arbiter's.

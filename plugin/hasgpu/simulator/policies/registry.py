@@ -1,4 +1,4 @@
-"""Process simulator: from a policy's name and its knobs to the policy. Names are a contract (issue 7)."""
+"""Process simulator: from a policy's name and its knobs to the policy. docs/evaluation.md calls them by these names."""
 
 from __future__ import annotations
 
