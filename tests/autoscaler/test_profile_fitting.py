@@ -180,6 +180,33 @@ def test_what_traffic_taught_outlives_its_leader_and_is_written_once_a_minute_at
     assert again.surface.work_s(1, 20) == pytest.approx(before.surface.work_s(1, 20), rel=0.02)
 
 
+def test_a_new_leader_that_has_looked_at_nothing_yet_erases_nothing(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0)
+    leader.turn(0.0)
+    before = leader.status
+    leader.book.clear()
+    leader.api.merge(PATH, {"metadata": {"generation": 2}, "spec": {"memory": "1Gi"}})
+    leader.turn(20.0)
+    assert leader.status["observedGeneration"] == 2
+    assert leader.status["learned"]["served"] == before["learned"]["served"]
+    assert leader.fitted == ("True", "Served")
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        pytest.param({V100: [{"sm": "all of it"}], L4: "none"}, id="shares that make no sense"),
+        pytest.param([V100], id="no products"),
+    ],
+)
+def test_what_a_spoilt_status_says_was_served_is_not_kept(leader: Leader, served: object) -> None:
+    status = {"learned": {"served": served}}
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": {}, "status": status})
+    leader.turn(0.0)
+    assert leader.fitted == ("False", "NoCells")
+    assert leader.status["learned"]["served"] == {}
+
+
 def test_a_profile_wrong_by_thirty_percent_heals_and_is_not_fitted_again(leader: Leader) -> None:
     leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
     leader.turn(0.0)

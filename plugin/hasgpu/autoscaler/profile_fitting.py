@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -115,6 +116,7 @@ class ProfileFitting:
         if found is None:
             found = self._create(key)
             log.info("LatencyProfile %s/%s: made for what its service's traffic shows", *key)
+        served = {**_kept(found), **served}
         outcome = self._outcome(found, served, changed=changed or not found.spec.measurements)
         if self._still_leading(self._clock()):
             self._write(found, status_of(found, outcome, served, now))
@@ -191,6 +193,16 @@ def moved(learned: Mapping[str, Any] | None, served: Served) -> bool:
             if share.weight >= LEAST_REQUESTS and abs(share.log_slot - before.get(share.sm_percent, math.inf)) >= MOVED:
                 return True
     return False
+
+
+def _kept(found: LatencyProfile) -> Served:
+    """What the object says: a new leader's book knows nothing before it was asked for something."""
+    kept: dict[str, ServedWork] = {}
+    said = (found.status.learned or {}).get("served")
+    for product, rows in said.items() if isinstance(said, dict) else ():
+        with suppress(ValueError):
+            kept[product] = from_plain(rows)
+    return kept
 
 
 def _condition(found: LatencyProfile, outcome: Outcome, now: float) -> dict[str, Any]:
