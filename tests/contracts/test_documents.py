@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_every_reason_of_a_decision_is_explained_and_no_other() -> None:
             given |= set(re.findall(r'\b[Rr]eason\(\s*"([a-z-]+)"', file.read_text()))
     rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE)
     assert given == {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+
+
+def test_every_event_is_explained_and_no_other() -> None:
+    voices = {"event", "_event", "warn", "_warn", "_complain"}
+    sent: set[str] = set()
+    for root in ("plugin/hasgpu", "webhooks/hasgpu_webhook"):
+        for file in (ROOT / root).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in voices:
+                    words = {each.value for each in node.args if isinstance(each, ast.Constant)}
+                    sent |= {str(word) for word in words if re.fullmatch(r"[A-Z]\w+", str(word))}
+    table = (ROOT / "docs/reasons.md").read_text().partition("## Events")[2]
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert sent - {"Normal", "Warning"} == {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 def test_what_a_document_links_to_exists() -> None:
