@@ -295,6 +295,21 @@ def test_two_allocators_at_once_never_over_commit_a_row(cluster: GpuCluster) -> 
     assert sum(quotas) == 90
 
 
+def test_room_that_an_unanswered_write_may_have_given_is_given_to_nobody_else(cluster: GpuCluster) -> None:
+    first = cluster.add_pod("fixed-00001", scaling="fixed", sm_partition="100%", time_quota="60%")
+    cluster.acknowledge(10.0)
+    cluster.api.fail_next("PATCH", first, 504)
+    tick(cluster, 10.0)
+    second = cluster.add_pod("fixed-00002", scaling="fixed", sm_partition="100%", time_quota="60%")
+    cluster.acknowledge(11.0)
+    tick(cluster, 11.0)
+    assert "gpu" not in cluster.slice_of(second)
+    cluster.acknowledge(26.0)
+    tick(cluster, 26.0)
+    assert cluster.quota(first) == 60, "the write was not made, and after a while it is tried again"
+    assert "gpu" not in cluster.slice_of(second)
+
+
 def test_a_steady_state_writes_nothing(cluster: GpuCluster) -> None:
     revision, pod = serving(cluster)
     now = loaded(cluster, revision, 5.0, 20.0, seconds=15)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from hasgpu.autoscaler.own_writes import OwnWrites
+from hasgpu.autoscaler.own_writes import UNANSWERED_S, OwnWrites
 from hasgpu.cluster.objects import Pod
+from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.keys import PodKey
 from hasgpu.model.report import PodSliceReport
+from hasgpu.model.units import SmPartition, TimeQuota
 
 KEY = PodKey("ns", "p", "u")
 
@@ -69,3 +71,41 @@ def test_a_pod_that_is_gone_is_forgotten() -> None:
     writes.wrote(pod(11, 2, 60), 1.0)
     writes.forget_acknowledged({}, {})
     assert writes.peak_percent("u") == -1
+
+
+def attempted(generation: int, quota: int) -> GpuSlice:
+    return GpuSlice(
+        gpu_uuid="g",
+        row=0,
+        sm_partition=SmPartition(20),
+        time_quota=TimeQuota(quota),
+        memory_bytes=1 << 30,
+        generation=generation,
+    )
+
+
+def test_a_quota_whose_write_was_not_answered_counts_until_the_agent_laid_it() -> None:
+    """30 -> 67 may have been applied: until that is known, nobody else is given those 37 points."""
+    writes = OwnWrites()
+    writes.unanswered("u", attempted(2, 67), 1.0)
+    assert writes.claimed(pod(10, 1, 30), 2.0) == attempted(2, 67)
+    assert writes.peak_percent("u") == 67
+    assert writes.claimed(pod(11, 2, 67), 3.0) is None, "the watch shows it"
+    assert writes.peak_percent("u") == 67, "the agent has not"
+    writes.forget_acknowledged({KEY: pod(11, 2, 67)}, laid(2, 67))
+    assert writes.peak_percent("u") == -1
+
+
+def test_a_write_that_never_shows_is_given_up() -> None:
+    writes = OwnWrites()
+    writes.unanswered("u", attempted(2, 67), 1.0)
+    assert writes.claimed(pod(10, 1, 30), 1.0 + UNANSWERED_S) is not None
+    assert writes.claimed(pod(10, 1, 30), 1.1 + UNANSWERED_S) is None
+    assert writes.peak_percent("u") == -1
+
+
+def test_answers_of_pods_that_went_are_not_kept() -> None:
+    writes = OwnWrites()
+    writes.wrote(pod(11, 2, 60), 1.0)
+    writes.forget_acknowledged({}, {})
+    assert writes.newest(pod(10, 1, 20)).metadata.resource_version == "10"

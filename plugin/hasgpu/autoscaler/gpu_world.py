@@ -79,7 +79,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
     acknowledged = writes.forget_acknowledged(pods, reports)
     fresh = {gpu.uuid for gpu in gpus if gpu.reachable}
     placements = [
-        placement for pod in pods.values() if (placement := _placement(pod, reports, writes, fresh)) is not None
+        placement for pod in pods.values() if (placement := _placement(pod, reports, writes, fresh, now)) is not None
     ]
     known = {pod.uid for pod in pods}
     placements += [_remnant(each) for each in reports.values() if each.alive and each.pod_uid not in known]
@@ -88,7 +88,7 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
         nodes={node.metadata.name: node for node in around.nodes.snapshot()},
         pods=pods,
         placements=tuple(placements),
-        waiting=_waiting(pods.values()),
+        waiting=_waiting(pod for pod in pods.values() if writes.claimed(pod, now) is None),
         reports=reports,
         heard_s={each.pod_uid: at_s for report, at_s in heard.values() for each in report.pods},
         acknowledged=tuple(acknowledged),
@@ -124,12 +124,15 @@ def _gpus(around: Surroundings, heard: Mapping[str, tuple[NodeReport, float]], n
         yield replace(gpu, healthy=well, reachable=reachable)
 
 
-def _placement(pod: Pod, reports: Mapping[str, PodSliceReport], writes: OwnWrites, fresh: set[str]) -> Placement | None:
+def _placement(
+    pod: Pod, reports: Mapping[str, PodSliceReport], writes: OwnWrites, fresh: set[str], now: float
+) -> Placement | None:
     """The ledger's entry of a pod; None where it has none or its agent says that it is gone."""
     try:
         entry = parse_slice(pod.metadata.annotations)
     except ValueError:
         return None
+    entry = entry or writes.claimed(pod, now)
     if entry is None:
         return None
     uid = pod.metadata.uid

@@ -1,7 +1,8 @@
 """Process autoscaler: what this leader wrote and has not seen come back yet. Used by one thread; no I/O.
 
-Two gaps are bridged: between a write and our watch showing it (else the next pass would decide on the past), and
-between a write and the agent's acknowledgement (an agent may still lay any quota written since the last it laid).
+Three gaps are bridged: between a write and our watch showing it (else the next pass would decide on the past), between
+a write and the agent's acknowledgement (an agent may still lay any quota written since the last it laid), and between
+a write that was never answered and what tells whether it was made.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from collections.abc import Mapping
 
 from hasgpu.cluster.objects import Pod
 from hasgpu.model import annotations as keys
+from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.keys import PodKey
 from hasgpu.model.report import PodSliceReport
+
+UNANSWERED_S = 15.0
+"""So long a write without an answer counts as made; a server that has not made it by then has given it up."""
 
 
 class OwnWrites:
@@ -20,6 +25,7 @@ class OwnWrites:
     def __init__(self) -> None:
         self._answers: dict[str, Pod] = {}
         self._quotas: dict[str, list[tuple[int, int, float]]] = {}
+        self._unanswered: dict[str, tuple[GpuSlice, float]] = {}
 
     def wrote(self, answer: Pod, now: float) -> None:
         """The API server's answer to a patch of a pod."""
@@ -28,6 +34,28 @@ class OwnWrites:
         generation, quota = annotations.get(keys.SLICE_GENERATION, ""), annotations.get(keys.SLICE_TIME_QUOTA, "")
         if generation.isdigit() and quota.isdigit():
             self._quotas.setdefault(uid, []).append((int(generation), int(quota), now))
+
+    def unanswered(self, uid: str, attempted: GpuSlice, now: float) -> None:
+        """Whether a pod's slice was written is not known, so it counts until that is."""
+        self._unanswered[uid] = (attempted, now)
+        self._quotas.setdefault(uid, []).append((attempted.generation, attempted.time_quota.percent, now))
+
+    def claimed(self, pod: Pod, now: float) -> GpuSlice | None:
+        """What a pod may have been given by a write without an answer; None once the pod shows what became of it."""
+        uid = pod.metadata.uid
+        if uid not in self._unanswered:
+            return None
+        attempted, at_s = self._unanswered[uid]
+        shown = pod.metadata.annotations.get(keys.SLICE_GENERATION, "")
+        if shown.isdigit() and int(shown) >= attempted.generation:
+            del self._unanswered[uid]
+            return None
+        if now - at_s > UNANSWERED_S:
+            del self._unanswered[uid]
+            given_up = (attempted.generation, attempted.time_quota.percent, at_s)
+            self._quotas[uid] = [write for write in self._quotas.get(uid, ()) if write != given_up]
+            return None
+        return attempted
 
     def newest(self, seen: Pod) -> Pod:
         """The pod of our watch, or of our own last write where that is newer."""
@@ -46,6 +74,9 @@ class OwnWrites:
     def forget_acknowledged(self, pods: Mapping[PodKey, Pod], reports: Mapping[str, PodSliceReport]) -> list[float]:
         """Drops what agents have laid; when the last write of each newly acknowledged pod was made."""
         there = {pod.uid for pod in pods}
+        for kept in (self._answers, self._unanswered):
+            for uid in kept.keys() - there:
+                del kept[uid]
         acknowledged: list[float] = []
         for uid, writes in list(self._quotas.items()):
             report = reports.get(uid)
@@ -61,4 +92,5 @@ class OwnWrites:
     def clear(self) -> None:
         """Another leads: what we wrote is no longer all that was written."""
         self._answers.clear()
+        self._unanswered.clear()
         self._quotas.clear()

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, Refused
+from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, Refused, Unreachable
 from hasgpu.cluster.objects import Node, Pod
 from hasgpu.cluster.patch import Op, add, json_patch, merge_patch, remove, replace, test
 from hasgpu.cluster.patch import pointer as path_to
@@ -55,7 +55,7 @@ class SliceWriter:
             else add("/spec/nodeSelector", {HOSTNAME_LABEL: hostname}),
             remove(gate_path),
         ]
-        return self._patch(_key(pod), ops, now)
+        return self._patch(_key(pod), ops, now, entry)
 
     def write_quota(self, change: QuotaChange, traceparent: str, now: float) -> bool:
         """A new quota of a placed pod."""
@@ -68,7 +68,7 @@ class SliceWriter:
             replace(note, str(change.new.generation)),
             add(path_to("metadata", "annotations", keys.SLICE_TRACEPARENT), traceparent),
         ]
-        return self._patch(change.pod, ops, now)
+        return self._patch(change.pod, ops, now, change.new)
 
     def mark_unneeded(self, pod: Pod, unneeded: bool, now: float) -> bool:
         """Tells Kubernetes' ReplicaSet controller which pod leaves first; takes it back where it stays."""
@@ -96,7 +96,7 @@ class SliceWriter:
             except ClusterError as error:
                 log.warning("%s: quota not shown: %s", revision, error)
 
-    def _patch(self, pod: PodKey, ops: Sequence[Op], now: float) -> bool:
+    def _patch(self, pod: PodKey, ops: Sequence[Op], now: float, attempted: GpuSlice | None = None) -> bool:
         if not self._still_leading(now):
             return False
         guarded = [test("/metadata/uid", pod.uid), *ops]
@@ -107,6 +107,8 @@ class SliceWriter:
             log.info("%s: changed since it was looked at: %s", pod, error)
             return False
         except ClusterError as error:
+            if attempted is not None and isinstance(error, Unreachable):
+                self._writes.unanswered(pod.uid, attempted, now)
             # One pod that the server will not change must not keep all others waiting.
             log.warning("%s: not written: %s", pod, error)
             return False
