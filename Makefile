@@ -13,7 +13,7 @@ BED_KUBECONFIG := $(CURDIR)/.testbed/kubeconfig
 export KUBECONFIG ?= $(BED_KUBECONFIG)
 # Where a cluster of your own finds the images; the bed has them imported.
 export REGISTRY ?= hasgpu.local
-ON_BED := $(filter $(BED_KUBECONFIG),$(KUBECONFIG))
+ON_BED := $(filter $(BED_KUBECONFIG),$(abspath $(KUBECONFIG)))
 export PATH := $(CURDIR)/.testbed/bin:$(PATH)
 
 .PHONY: help
@@ -118,7 +118,8 @@ else
 	if kubectl get crd gpus.hasgpu.dev >/dev/null 2>&1; then \
 	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
 	else \
-	  $(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(YES),--yes) && trap '$(PYTHON) -m hasgpu.cli uninstall' EXIT; \
+	  $(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(YES),--yes) || exit 1; \
+	  trap '$(PYTHON) -m hasgpu.cli uninstall' EXIT; \
 	  $(PYTHON) -m e2e.demo $(if $(FAST),--fast); \
 	fi
 endif

@@ -99,11 +99,11 @@ def show(result: dict[str, Any], output: Path) -> None:
 def main(fast: bool, output: Path, keep: bool) -> None:
     """Scale two functions up, out, in, to zero, and wake them; exit 1 where a promise was not kept."""
     output.mkdir(parents=True, exist_ok=True)
-    console.print("receivers for traces and events")
-    stage.receivers_up()
-    console.print("functions: kn service create " + ", ".join(function.name for function in FUNCTIONS))
-    stage.functions_up()
     try:
+        console.print("receivers for traces and events")
+        stage.receivers_up()
+        console.print("functions: kn service create " + ", ".join(function.name for function in FUNCTIONS))
+        stage.functions_up()
         result = perform(fast, output)
         show(result, output)
     finally:

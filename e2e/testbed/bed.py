@@ -216,6 +216,7 @@ def load_product_images(only: tuple[str, ...] = ()) -> dict[str, str]:
 def export_product_images(folder: Path, only: tuple[str, ...] = ()) -> dict[str, str]:
     """One OCI archive for each of this project's images, for other clusters; what could not be made, and why."""
     clock = Clock()
+    debian.install_packages()
     images, refused = make_images(PRODUCT, only)
     folder.mkdir(parents=True, exist_ok=True)
     for image in images:

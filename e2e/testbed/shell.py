@@ -18,14 +18,17 @@ def run(
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Standard output of a command; CommandError where it fails and `check` is set."""
-    result = subprocess.run(
-        command,
-        input=stdin,
-        stdin=None if stdin is not None else subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
+    try:
+        result = subprocess.run(
+            command,
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+    except FileNotFoundError as error:
+        raise CommandError(f"{error.filename} is not installed") from error
     if check and result.returncode != 0:
         said = (result.stderr or result.stdout).strip()[-2000:]
         raise CommandError(f"{' '.join(command[:6])} ended with {result.returncode}: {said}")
