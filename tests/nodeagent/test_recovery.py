@@ -126,6 +126,19 @@ def test_who_mends_itself_in_time_starts_a_new_grace(bench: Bench) -> None:
         assert child.wait(5) == -9
 
 
+def test_who_is_broken_after_all_others_were_ended_is_ended_after_a_grace_of_its_own(bench: Bench) -> None:
+    bench.start(A, "true").wait()
+    with subprocess.Popen(["sleep", "60"]) as first, subprocess.Popen(["sleep", "60"]) as second:
+        there = [first.pid]
+        watching = Recovery(lambda _: told(bench, last_error=700, pids=tuple(there)), {})
+        watching.step({A: "GPU"}, (), 0.0)
+        assert [each.pids for each in watching.step({A: "GPU"}, (), GRACE_S)] == [(first.pid,)]
+        there[:] = [second.pid]
+        assert watching.step({A: "GPU"}, (), GRACE_S + 1) == ()
+        assert watching.step({A: "GPU"}, (), 2 * GRACE_S) == ()
+        assert [each.pids for each in watching.step({A: "GPU"}, (), 2 * GRACE_S + 1)] == [(second.pid,)]
+
+
 @pytest.mark.parametrize(
     "facts",
     [

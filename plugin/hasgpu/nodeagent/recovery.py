@@ -70,7 +70,10 @@ class Recovery:
         return tuple(ended)
 
     def _judge(self, uid: str, why: str, page: PodPageReport, now_s: float) -> list[Ended]:
-        broken = self._broken.setdefault(uid, _Broken(now_s, frozenset(page.pids)))
+        broken = self._broken.get(uid)
+        if broken is None or not broken.pids & set(page.pids):
+            # Of those who were there nobody is left, and still it is broken: for the others time begins now.
+            broken = self._broken[uid] = _Broken(now_s, frozenset(page.pids))
         if now_s - broken.since_s < GRACE_S:
             return []
         killed = tuple(pid for pid in sorted(broken.pids & set(page.pids)) if self._kill(uid, pid))
