@@ -205,6 +205,17 @@ def test_a_service_without_a_profile_learns_from_its_own_traffic(cluster: GpuClu
     assert cluster.quota(pod) < 100
 
 
+def test_what_was_learnt_of_a_service_goes_with_its_last_revision(cluster: GpuCluster) -> None:
+    revision, pod = serving(cluster, profile="unknown")
+    for second in range(20):
+        cluster.busy_ns[pod] = 10_000_000 * 5 * second
+        loaded(cluster, revision, 5.0, 20.0 + second, seconds=1)
+    assert ("ns", "unknown") in cluster.gpu_class._book.served()
+    cluster.api.delete(f"{PAS}/classify-00001")
+    tick(cluster, 41.0)
+    assert cluster.gpu_class._book.served() == {}
+
+
 def test_a_profile_that_says_too_little_heals_from_traffic(cluster: GpuCluster) -> None:
     """20 ms at 20 % is what the profile says and 40 ms what requests take: about twice the quota in the end."""
     revision, pod = serving(cluster)

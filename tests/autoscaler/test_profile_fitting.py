@@ -207,6 +207,52 @@ def test_what_a_spoilt_status_says_was_served_is_not_kept(leader: Leader, served
     assert leader.status["learned"]["served"] == {}
 
 
+def test_a_learned_profile_that_is_deleted_stays_away_until_traffic_teaches_anew(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0)
+    leader.turn(0.0)
+    assert leader.believed().surface.work_s(1, 50) == pytest.approx(0.020, rel=0.05)
+    leader.api.delete(PATH)
+    leader.turn(EVERY_S + 1.0)
+    assert leader.api.get(PATH) is None
+    assert leader.book.believed("ns", "model", V100, EVERY_S + 1.0) is None
+    leader.serve(50, 40.0, now=100.0)
+    leader.turn(100.0)
+    (share,) = leader.status["learned"]["served"][V100]
+    assert (share["workMs"], share["requests"]) == (40.0, 60.0)
+
+
+def test_a_profile_that_is_deleted_and_made_again_at_once_begins_anew(leader: Leader) -> None:
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
+    leader.serve(50, 90.0, now=0.0)
+    leader.turn(0.0)
+    wrong = leader.believed().surface.work_s(1, 50)
+    leader.api.delete(PATH)
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
+    leader.turn(20.0)
+    assert leader.status["learned"]["served"] == {}
+    assert leader.believed(now=20.0).surface.work_s(1, 50) == pytest.approx(0.010 * 2**0.8, rel=0.05) != wrong
+
+
+def test_no_profile_is_made_for_services_that_are_gone_and_nothing_is_remembered_of_them(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0)
+    leader.api.fail_next("POST", "/namespaces/ns/latencyprofiles", 404, "NamespaceGone", times=3)
+    leader.turn(0.0)
+    leader.book.keep_only(set())
+    leader.api.requests.clear()
+    leader.turn(EVERY_S + 1.0)
+    assert not [each for each in leader.api.requests if each[0] == "POST"]
+    assert (leader.book.served(), leader.fitting._last) == ({}, {})
+
+
+def test_what_its_object_keeps_is_known_again_when_a_service_comes_back(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0)
+    leader.turn(0.0)
+    leader.book.keep_only(set())
+    leader.turn(EVERY_S + 1.0)
+    leader.book.keep_only({("ns", "model")})
+    assert leader.believed(now=EVERY_S + 1.0).surface.work_s(1, 50) == pytest.approx(0.020, rel=0.05)
+
+
 def test_a_profile_wrong_by_thirty_percent_heals_and_is_not_fitted_again(leader: Leader) -> None:
     leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
     leader.turn(0.0)

@@ -131,6 +131,7 @@ class HasClass:
         ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
         ours = self._ours()
         self._keep_only(ours, now)
+        self._book.keep_only(self._intents.profiles(ours.values()))
         policy = self._policy()
         self._plans.enter(ledger, now)
         one = Pass(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +51,21 @@ class Believed:
 class _Read:
     """One version of an object."""
 
+    uid: str
     resource_version: str
     profile: Profile | None
     problem: str
     fits: Mapping[str, Surface]
     served: Mapping[str, ServedWork]
+
+
+@dataclass(slots=True)
+class _Learnt:
+    """What traffic showed, by GPU product. It goes with its object: who deletes that wants to begin anew."""
+
+    uid: str = ""
+    """Of the object; empty where there was none yet."""
+    by_product: dict[str, ServedWork] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,14 +89,21 @@ class ProfileBook:
         self._healings: dict[tuple[ProfileKey, str], _Healing] = {}
         self._versions = 0
         self._lock = threading.Lock()
-        self._served: dict[ProfileKey, dict[str, ServedWork]] = {}
+        self._learnt: dict[ProfileKey, _Learnt] = {}
 
     def clear(self) -> None:
         """Another replica may have learnt meanwhile: begin with what objects say."""
         self._read.clear()
         self._healings.clear()
         with self._lock:
-            self._served.clear()
+            self._learnt.clear()
+
+    def keep_only(self, used: Set[ProfileKey]) -> None:
+        """Of profiles that no service uses nothing is remembered: what their objects keep is read when one does."""
+        with self._lock:
+            known = {*self._read, *self._learnt}
+        for key in known - used:
+            self._forget(key)
 
     def profile(self, namespace: str, name: str) -> tuple[Profile | None, str]:
         """The profile, the last good one where it is broken now, and what is wrong with it."""
@@ -99,7 +116,7 @@ class ProfileBook:
         """Learns from traffic."""
         self._newest(namespace, name)
         with self._lock:
-            by_product = self._served.setdefault((namespace, name), {})
+            by_product = self._learnt.setdefault((namespace, name), _Learnt()).by_product
             by_product[sample.product] = by_product.get(sample.product, ServedWork()).observed(
                 sample.sm_percent,
                 sample.work_s,
@@ -110,9 +127,10 @@ class ProfileBook:
             )
 
     def served(self) -> dict[ProfileKey, dict[str, ServedWork]]:
-        """What traffic has shown, by profile and GPU product."""
+        """What traffic has shown, by profile and GPU product; not what it showed before an object was deleted."""
         with self._lock:
-            return {key: dict(by_product) for key, by_product in self._served.items()}
+            known = {key: (learnt.uid, dict(learnt.by_product)) for key, learnt in self._learnt.items()}
+        return {key: work for key, (uid, work) in known.items() if not uid or uid == self._uid(key)}
 
     def believed(self, namespace: str, name: str, product: str, now: float) -> Believed | None:
         """What to predict with on a GPU product; None where nothing at all is known."""
@@ -140,21 +158,35 @@ class ProfileBook:
     def _newest(self, namespace: str, name: str) -> _Read | None:
         key = (namespace, name)
         found = self._profiles.get(namespace, name)
-        if found is None:
-            self._read.pop(key, None)
-            return None
         before = self._read.get(key)
+        if before is not None and (found is None or found.metadata.uid != before.uid):
+            self._forget(key)
+            before = None
+        if found is None:
+            return None
         if before is None or before.resource_version != found.metadata.resource_version:
             self._read[key] = _read(found, before)
             with self._lock:
-                known = self._served.setdefault(key, {})
+                learnt = self._learnt.setdefault(key, _Learnt())
+                learnt.uid = found.metadata.uid
                 for product, served in self._read[key].served.items():
-                    known.setdefault(product, served)
+                    learnt.by_product.setdefault(product, served)
         return self._read[key]
+
+    def _forget(self, key: ProfileKey) -> None:
+        self._read.pop(key, None)
+        self._healings = {each: healing for each, healing in self._healings.items() if each[0] != key}
+        with self._lock:
+            self._learnt.pop(key, None)
+
+    def _uid(self, key: ProfileKey) -> str:
+        found = self._profiles.get(*key)
+        return found.metadata.uid if found is not None else ""
 
     def _served_of(self, key: ProfileKey) -> Mapping[str, ServedWork]:
         with self._lock:
-            return dict(self._served.get(key, {}))
+            learnt = self._learnt.get(key)
+            return dict(learnt.by_product) if learnt is not None else {}
 
 
 def served_measurements(served: Mapping[str, ServedWork]) -> tuple[Measurement, ...]:
@@ -216,5 +248,10 @@ def _read(found: LatencyProfile, before: _Read | None) -> _Read:
         # Whoever may write the status may spoil it; what was good before goes on.
         problem = problem or f"LatencyProfile {found.metadata.namespace}/{found.metadata.name}: status.learned: {error}"
     return _Read(
-        resource_version=found.metadata.resource_version, profile=profile, problem=problem, fits=fits, served=served
+        uid=found.metadata.uid,
+        resource_version=found.metadata.resource_version,
+        profile=profile,
+        problem=problem,
+        fits=fits,
+        served=served,
     )

@@ -1,7 +1,8 @@
 """Process autoscaler: fits changed profiles and keeps what traffic has taught. On the leader; writes LatencyProfiles.
 
 A thread of its own, since a fit takes a second. A broken profile keeps its last good tables and says what is wrong.
-A service without a profile gets one of our own, with an empty spec, once its traffic has shown something.
+A service without a profile gets one of our own, with an empty spec, once its traffic has shown something. No
+service owns it: with an owner, cells that a person measured into it later would be deleted with the service.
 """
 
 from __future__ import annotations
@@ -86,8 +87,10 @@ class ProfileFitting:
 
     def turn(self, now: float) -> None:
         """Fits and writes what is due."""
-        served = self._served()
         there = {(each.metadata.namespace, each.metadata.name): each for each in self._profiles.snapshot()}
+        # After the objects: what was learnt by one that is deleted between the two is not served any more.
+        served = self._served()
+        self._last = {key: each for key, each in self._last.items() if key in there or key in served}
         for key in sorted({*there, *served}):
             try:
                 self._one(key, there.get(key), served.get(key, {}), now)

@@ -5,9 +5,10 @@ Reads reflectors and settings; keeps computed capacity tables, which depend on n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.placement import SliceWish
 from hasgpu.decision.policy import Policy
 from hasgpu.model import annotations as keys
@@ -19,7 +20,7 @@ from hasgpu.prediction.capacity import CapacityTerms, capacity_table
 from hasgpu.prediction.lending import lent_table
 from hasgpu.settings.store import ConfigStore
 
-from .profile_book import Believed, ProfileBook
+from .profile_book import Believed, ProfileBook, ProfileKey
 
 TABLES_KEPT = 2000
 
@@ -44,13 +45,16 @@ class RevisionIntents:
 
     def read(self, namespace: str, annotations: Mapping[str, str], labels: Mapping[str, str]) -> RevisionIntent | None:
         """None where the annotations can't be obeyed: the webhook refuses those, so somebody went around it."""
-        wanted = {key: value for key, value in annotations.items() if key.startswith(keys.USER_PREFIX)}
-        try:
-            intent = parse_intent(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
-        except IntentError:
+        intent = _intent(annotations, labels)
+        if intent is None:
             return None
         profile, problem = self._book.profile(namespace, intent.profile)
         return RevisionIntent(namespace=namespace, intent=intent, profile=profile, problem=problem)
+
+    def profiles(self, podautoscalers: Iterable[PodAutoscaler]) -> set[ProfileKey]:
+        """What they predict with, whether it exists or not."""
+        found = ((pa.metadata, _intent(pa.metadata.annotations, pa.metadata.labels)) for pa in podautoscalers)
+        return {(metadata.namespace, intent.profile) for metadata, intent in found if intent is not None}
 
     def wish(
         self,
@@ -106,6 +110,14 @@ class RevisionIntents:
             table = capacity_table(believed.surface, terms, extra_sm_percents=own, learned=believed.from_traffic)
             self._tables[key] = _with_margin(table if given == 100 else lent_table(table, given), free)
         return self._tables[key]
+
+
+def _intent(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuIntent | None:
+    wanted = {key: value for key, value in annotations.items() if key.startswith(keys.USER_PREFIX)}
+    try:
+        return parse_intent(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
+    except IntentError:
+        return None
 
 
 def _with_margin(table: CapacityTable, free_percent: float) -> CapacityTable:
