@@ -55,6 +55,21 @@ def test_the_percentile_is_told_as_it_is_served(seed: int) -> None:
     assert told_s == pytest.approx(float(np.percentile(served, 95)), rel=0.15)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_slot_time_that_was_saved_is_reckoned_with_where_the_gate_lets_it_be_spent(seed: int) -> None:
+    chance = random.Random(seed)
+    work_s, percent, size = chance.uniform(0.01, 0.1), chance.randint(20, 90), chance.choice((1, 2, 4))
+    cheap = surface_of_batches(work_s, 5.0 * work_s)
+    terms = dataclasses.replace(TERMS, batch_size=size, edge=0.0)
+    known = (1, 2, 4, 8)
+    works = list(np.interp(range(1, size + 1), known, [cheap.work_s(batch, 100) for batch in known]))
+    rate = chance.uniform(0.2, 0.7) * size / works[-1] * percent / 100.0
+    told_s = latency_quantile_s(cheap, dataclasses.replace(terms, grace_s=0.002), 100, percent, rate)
+    served = served_latencies_s(rate, works, percent / 100.0, 0.040, requests=6_000, seed=seed, grace_s=0.002)
+    assert told_s == pytest.approx(float(np.percentile(served, 95)), rel=0.2)
+    assert told_s <= latency_quantile_s(cheap, terms, 100, percent, rate)
+
+
 def test_more_than_can_be_done_has_no_percentile() -> None:
     terms = dataclasses.replace(TERMS, batch_size=8, edge=0.0)
     assert latency_quantile_s(surface_of_batches(0.01, 0.02), terms, 100, 100, 500.0) == math.inf

@@ -67,6 +67,16 @@ def test_without_a_prediction_an_idle_gpu_counts_as_taken() -> None:
     assert [cell.latency_ms for cell in (*bound.cells(), *idle.cells())] == pytest.approx([20.0, 17.0])
 
 
+def test_the_most_is_told_by_the_windows_in_which_requests_took_least() -> None:
+    """Of ten windows on a busy machine every fifth is undisturbed: 30 ms, of which 28 are GPU time."""
+    work = ServedWork()
+    for window in range(10):
+        most_s = 0.030 if window % 5 == 2 else 0.060
+        work = work.observed(50, 0.028, 20.0, now=float(window), most_s=most_s)
+    (cell,) = work.cells()
+    assert cell.latency_ms == pytest.approx(28.0)
+
+
 def test_overload_teaches_nothing() -> None:
     assert ServedWork().observed(20, 0.05, 100.0, 0.0, overloaded=True) == ServedWork()
 

@@ -8,7 +8,7 @@ import pytest
 from hasgpu.model.profile import Cell, Gate, LatencyProfile, Measurement
 from hasgpu.prediction.quota_law import mean_latency_s
 from hasgpu.prediction.surface import FAR_SPREAD, FOREIGN_SPREAD, NEAR_SPREAD, Surface, fit_surface, surface_of_work
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 V100 = "Tesla-V100-SXM2-16GB"
@@ -92,6 +92,7 @@ cells = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(cells, st.sampled_from(["launch", "gpu-time"]))
 def test_whatever_was_measured_more_sm_is_never_slower_and_more_batch_never_faster(
     measured: list[tuple[int, int, int, float]], gate: Gate

@@ -185,7 +185,7 @@ def _made_up(works: Floats, terms: CapacityTerms, quota: float, load: float) -> 
     slot, saved = quota * period, quota * max(terms.window_s, period)
     batch = works[0] + _TYPICAL_FILL * (works[-1] - works[0])
     used = terms.grace_s / (slot + terms.grace_s) * batch * _BUSY_PERIODS / (1.0 - load)
-    return min(1.0, saved / used) * terms.grace_s / slot
+    return float(min(1.0, saved / used) * terms.grace_s / slot)
 
 
 def _of_two(late: Floats, load: float) -> Floats:

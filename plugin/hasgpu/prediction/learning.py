@@ -35,6 +35,7 @@ _SHAPE_LENGTH = 1.5
 _NOISE = 0.3
 """Of one request."""
 _IDLE = math.log(1.5)
+_BELOW, _ABOVE = 0.5, 0.05
 _MOST_WEIGHT = 1000.0
 _LEAST_WEIGHT = 1e-3
 
@@ -76,7 +77,8 @@ class ServedShare:
         most = self.log_most
         if most_s is not None:
             shown = math.log(max(most_s, work_s))
-            most = shown if most is None else most + part * (shown - most)
+            # A bound: whenever requests took less, less is the most; that some took more proves little.
+            most = shown if most is None else most + (_BELOW if shown < most else _ABOVE) * (shown - most)
         return ServedShare(
             sm_percent=self.sm_percent,
             log_work=old.log_work + part * (math.log(work_s) - old.log_work),

@@ -30,10 +30,10 @@ def period_s(quota: ArrayLike, window_s: float) -> Floats:
     return result
 
 
-def work_done_s(at_s: ArrayLike, quota: ArrayLike, window_s: float) -> Floats:
-    """Work a pod can do from the start of a slot until ``at_s`` seconds later."""
+def work_done_s(at_s: ArrayLike, quota: ArrayLike, window_s: float, laid: ArrayLike | None = None) -> Floats:
+    """Work a pod can do from the start of a slot until ``at_s`` seconds later; ``laid``: whose period it has."""
     share = np.asarray(quota, dtype=np.float64)
-    period = period_s(share, window_s)
+    period = period_s(share if laid is None else laid, window_s)
     at = np.asarray(at_s, dtype=np.float64)
     periods = np.floor(at / period)
     result: Floats = periods * share * period + np.minimum(at - periods * period, share * period)

@@ -1,0 +1,59 @@
+"""Measures on the emulated GPU: cells of a plan, and latencies of requests at a load. Starts pods; judges nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from statistics import median
+
+from hasgpu.model.profile import Cell, LatencyProfile, Measurement
+
+from e2e.load.arrivals import Slot, poisson
+from e2e.load.replay import Target, replay
+
+from .models import Drawn
+from .pod import Pod
+from .trials import Trial
+
+PRODUCT = "emulated"
+PLAN: dict[int, tuple[int, ...]] = {10: (1, 8), 20: (1, 4, 8), 40: (1, 8), 70: (1, 8), 100: (1, 4, 8)}
+"""Batches by SM share: 12 cells."""
+INFERENCES = 7
+ENOUGH_S = 2.0
+"""A cell that takes longer is told by fewer inferences."""
+WARM_UP = 2
+WARM_S = 2.0
+
+
+def measured_profile(model: Drawn, plan: dict[int, tuple[int, ...]]) -> tuple[LatencyProfile, float]:
+    """Cells at the whole quota, and the seconds that a request spends outside of the function."""
+    cells, ways_s = [], []
+    for sm, batches in plan.items():
+        with Pod(model, sm, 100) as pod:
+            for batch in batches:
+                path = f"/predict?batch={batch}"
+                for _ in range(WARM_UP):
+                    pod.ask(path)
+                took_ms: list[float] = []
+                while len(took_ms) < INFERENCES and sum(took_ms) < 1000.0 * ENOUGH_S:
+                    began_s = time.monotonic()
+                    took_ms.append(pod.ask(path)["total_ms"])
+                    ways_s.append(time.monotonic() - began_s - took_ms[-1] / 1000.0)
+                cells.append(Cell(batch=batch, sm_percent=sm, quota_percent=100, latency_ms=median(took_ms)))
+    one = Measurement(gpu_product=PRODUCT, gate="gpu-time", window_ms=40.0, cells=tuple(cells))
+    profile = LatencyProfile(namespace="", name=model.name, model=model.name, memory_bytes=None, measurements=(one,))
+    return profile, median(ways_s)
+
+
+def served_latencies_s(model: Drawn, trial: Trial, requests: int, most_s: float) -> Sequence[float]:
+    """Open-loop Poisson arrivals, from the moment each was due; requests that got no answer count as endless."""
+    length_s = WARM_S + min(requests / trial.requests_per_s, most_s)
+    slots = (Slot(start_s=0.0, length_s=length_s, requests_per_s=trial.requests_per_s),)
+    with Pod(model, trial.sm_percent, trial.quota_percent, trial.batch_size) as pod:
+        for _ in range(WARM_UP):
+            pod.ask()
+        targets = {model.name: Target(url=f"{pod.url}/predict", host="localhost")}
+        outcomes = asyncio.run(replay(poisson(model.name, slots, trial.seed), targets))
+    return [each.latency_s if each.ok else math.inf for each in outcomes if each.due_s >= WARM_S]
