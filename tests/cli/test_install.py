@@ -162,6 +162,28 @@ def test_profiles_that_people_wrote_survive_an_uninstall_without_force(cluster: 
     assert cluster.get(f"{PROFILES}/resnet50")
 
 
+def test_what_a_person_filled_into_a_learned_profile_survives_and_what_was_only_learned_does_not(
+    cluster: Cluster,
+) -> None:
+    install(cluster)
+    labels = {"hasgpu.dev/learned": "true"}
+    cells = [{"batch": 1, "sm": 100, "quota": 100, "latencyMs": 20.0}]
+    measured = {"measurements": [{"gpuProduct": "NVIDIA-L4", "cells": cells}]}
+    for name, spec in (("measured", measured), ("sized", {"memory": "2Gi"}), ("learned", {})):
+        cluster.api.create(PROFILES, {"metadata": {"name": name, "labels": labels}, "spec": spec})
+    uninstall(cluster)
+    kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert cluster.get(f"{kinds}/latencyprofiles.hasgpu.dev")
+    assert [each["metadata"]["name"] for each in cluster.api.list(PROFILES)] == ["measured", "sized"]
+
+
+def test_where_all_profiles_were_learned_their_kind_goes_too(cluster: Cluster) -> None:
+    install(cluster)
+    cluster.api.create(PROFILES, {"metadata": {"name": "learned", "labels": {"hasgpu.dev/learned": "true"}}})
+    uninstall(cluster)
+    assert not cluster.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/latencyprofiles.hasgpu.dev")
+
+
 def test_a_gpu_object_whose_agent_is_gone_is_released(cluster: Cluster) -> None:
     install(cluster)
     gpus = "/apis/hasgpu.dev/v1alpha1/gpus"

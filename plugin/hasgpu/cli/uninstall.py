@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from hasgpu.cluster.custom import LatencyProfile
+from hasgpu.cluster.custom import LatencyProfile, ProfileSpec
 from hasgpu.cluster.errors import NotFound
 from hasgpu.cluster.metadata import Metadata
 from hasgpu.cluster.patch import merge_patch
@@ -70,7 +70,7 @@ class Uninstall:
                 self._rollout.deployment(KNATIVE, "autoscaler")
             self._progress.done("config-deployment is as it was")
         self._end_agents()
-        keep_profiles = self._user_profiles()
+        keep_profiles = self._keep_written_profiles()
         for document in reversed(self._release.documents):
             name = document["metadata"]["name"]
             if (document["kind"], name) == ("Deployment", "autoscaler") or document["kind"] == "Namespace":
@@ -118,15 +118,19 @@ class Uninstall:
                 merge_patch(self._session, path, {"metadata": {"finalizers": None}})
             self._delete_path(path)
 
-    def _user_profiles(self) -> int:
-        """How many LatencyProfiles people wrote; learned ones go with what learned them."""
+    def _keep_written_profiles(self) -> int:
+        """How many LatencyProfiles people wrote. Beside them learned ones go one by one, else with their kind."""
         if self._force:
             return 0
         try:
             listed = self._session.get(collection(LATENCY_PROFILES), _Profiles)
         except NotFound:
             return 0
-        return sum(1 for each in listed.items if LEARNED_LABEL not in each.metadata.labels)
+        learned = [each for each in listed.items if _only_learned(each)]
+        written = len(listed.items) - len(learned)
+        for each in learned if written else ():
+            self._delete_path(named(LATENCY_PROFILES, each.metadata.namespace, each.metadata.name))
+        return written
 
     def _delete(self, document: Document) -> None:
         if self._delete_path(object_path(document)):
@@ -138,3 +142,8 @@ class Uninstall:
         except NotFound:
             return False
         return True
+
+
+def _only_learned(profile: LatencyProfile) -> bool:
+    """As the autoscaler made it: the label stays when a person fills such a profile's spec."""
+    return LEARNED_LABEL in profile.metadata.labels and profile.spec == ProfileSpec()
