@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hasgpu_webhook.mutate_pod import mutate_pod
 from hasgpu_webhook.verdict import Verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.webhook.admission_examples import INJECTION, SLO, TRACEPARENT, Json, a_pod, applied, pod
@@ -238,6 +238,7 @@ def test_a_container_that_another_webhook_adds_later_gets_no_gpu() -> None:
     st.sampled_from([None, "", "all", SHIM]),
     st.booleans(),
 )
+@settings(deadline=None)
 def test_whatever_the_environment_was_one_application_is_enough(
     names: list[str], value: str | None, with_starter: bool
 ) -> None:
