@@ -107,11 +107,11 @@ class _Evaluation:
             "The published policy under the launch gate with the authors' evenly spaced arrivals. A figure is in the"
             " band where it lies between the least and the largest of the authors' runs of that model and load.",
             credibility.report(self._options.jobs),
-            "Where it fails and why: the authors' four runs of resnet50 under one load end at 40, 70, 90 and 100 % of"
-            " the time, since their policy counts completed calls of a client that waits for its slowest: nothing that"
-            " is decided by the load alone is equal to all of them. convnext_large's quota rises 45 s later in their"
-            " logs than here: their capacities come from tables inside their program, ours from their published"
-            " measurements.",
+            "Where it fails: the authors' four runs of resnet50 under one load end at 40, 70, 90 and 100 % of the"
+            " time, so nothing that is decided by the load alone can equal all of them; convnext_large's quota "
+            "rises 45 s later in their logs than here. Likely reasons, not shown to be so: their policy counts "
+            "completed calls of a client that waits for its slowest, and its capacities are tables inside their "
+            "program, ours their published measurements.",
             bed.report(),
         )
 
