@@ -22,6 +22,7 @@ from tests.cli.cluster import APPS, AUTOSCALER_PATH, CONFIG_PATH, KNATIVE_AUTOSC
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 SERVICES = "/apis/serving.knative.dev/v1/namespaces/default/services"
 PROFILES = "/apis/hasgpu.dev/v1alpha1/namespaces/default/latencyprofiles"
+PODAUTOSCALERS = "/apis/autoscaling.internal.knative.dev/v1alpha1/namespaces/default/podautoscalers"
 GPU_SERVICE = {
     "metadata": {"name": "classify"},
     "spec": {"template": {"metadata": {"annotations": {"hasgpu.dev/slo-latency": "200ms"}}}},
@@ -119,6 +120,41 @@ def test_uninstall_refuses_while_gpu_services_exist_and_lists_them(cluster: Clus
         uninstall(cluster)
     assert "plain" not in str(caught.value)
     assert not [each for each in cluster.api.requests if each[0] != "GET"]
+
+
+def pinned_at_zero(cluster: Cluster, owner: dict[str, str]) -> None:
+    """A revision with GPU keys, without pods, of a service whose newest template has none."""
+    cluster.api.create(SERVICES, {"metadata": {"name": "pinned"}, "spec": {"template": {"metadata": {}}}})
+    for name, scaled_by, labels in (
+        ("pinned-00001", "has.autoscaling.hasgpu.dev", owner),
+        ("pinned-00002", "kpa.autoscaling.knative.dev", {"serving.knative.dev/service": "plain"}),
+    ):
+        metadata = {"name": name, "labels": labels, "annotations": {"autoscaling.knative.dev/class": scaled_by}}
+        cluster.api.create(PODAUTOSCALERS, {"metadata": metadata})
+
+
+def test_a_service_of_which_an_older_revision_uses_gpus_is_found_though_it_has_no_pod(cluster: Cluster) -> None:
+    install(cluster)
+    pinned_at_zero(cluster, {"serving.knative.dev/service": "pinned"})
+    with pytest.raises(Trouble, match="default/pinned") as caught:
+        uninstall(cluster)
+    assert "plain" not in str(caught.value)
+    uninstall(cluster, force=True)
+    assert cluster.api.list(SERVICES) == []
+
+
+def test_revisions_that_go_after_their_service_keep_nothing_in_place(cluster: Cluster) -> None:
+    install(cluster)
+    pinned_at_zero(cluster, {"serving.knative.dev/service": "deleted"})
+    uninstall(cluster)
+    assert cluster.get(AUTOSCALER_PATH)["spec"] == KNATIVE_AUTOSCALER["spec"]
+
+
+def test_a_revision_of_no_service_keeps_everything_in_place_even_by_force(cluster: Cluster) -> None:
+    install(cluster)
+    pinned_at_zero(cluster, {"serving.knative.dev/configuration": "bare"})
+    with pytest.raises(Trouble, match="default/pinned-00001 uses GPUs and is of no service"):
+        uninstall(cluster, force=True)
 
 
 def test_by_force_the_gpu_services_are_deleted_first_and_others_are_left(cluster: Cluster) -> None:

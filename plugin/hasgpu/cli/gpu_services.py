@@ -5,17 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from hasgpu.cluster.errors import NotFound
-from hasgpu.cluster.knative import KnativeService
+from hasgpu.cluster.knative import KnativeService, PodAutoscaler
 from hasgpu.cluster.objects import Pod
-from hasgpu.cluster.paths import KNATIVE_SERVICES, PODS, collection, named
+from hasgpu.cluster.paths import KNATIVE_SERVICES, POD_AUTOSCALERS, PODS, collection, named
 from hasgpu.cluster.session import Session
-from hasgpu.model.annotations import REVISION_LABEL, SERVICE_LABEL, SLICE_GPU, USER_PREFIX
+from hasgpu.model.annotations import CLASS, HAS_CLASS, REVISION_LABEL, SERVICE_LABEL, SLICE_GPU, USER_PREFIX
 
 from .command import wait_for
 
 
 class _Services(msgspec.Struct):
     items: tuple[KnativeService, ...] = ()
+
+
+class _PodAutoscalers(msgspec.Struct):
+    items: tuple[PodAutoscaler, ...] = ()
 
 
 class _Pods(msgspec.Struct):
@@ -29,7 +33,10 @@ class GpuServices:
         self._session = session
 
     def names(self) -> list[tuple[str, str]]:
-        """Namespace and name of services whose template has our keys, or whose pods hold a slice and stay."""
+        """Namespace and name of services whose template has our keys or of which a revision is scaled by our class.
+
+        Or whose pods hold a slice and stay.
+        """
         try:
             listed = self._session.get(collection(KNATIVE_SERVICES), _Services, timeout_s=30.0)
         except NotFound:
@@ -39,8 +46,19 @@ class GpuServices:
             for each in listed.items
             if any(key.startswith(USER_PREFIX) for key in each.spec.template.metadata.annotations)
         }
+        # Not those of services that are gone: their revisions follow them by and by.
+        there = {(each.metadata.namespace, each.metadata.name) for each in listed.items}
+        found |= there & {(pa.metadata.namespace, pa.metadata.labels.get(SERVICE_LABEL, "")) for pa in self._ours()}
         found |= {(pod.metadata.namespace, _service(pod)) for pod in self.pods() if _service(pod) and stays(pod)}
         return sorted(found)
+
+    def bare_revisions(self) -> list[tuple[str, str]]:
+        """Namespace and name of revisions that our class scales and that are of no service."""
+        return sorted(
+            (pa.metadata.namespace, pa.metadata.name)
+            for pa in self._ours()
+            if SERVICE_LABEL not in pa.metadata.labels and pa.metadata.deletion_timestamp is None
+        )
 
     def pods(self) -> list[Pod]:
         """Pods of revisions, or plain ones, that hold a slice or wait for one."""
@@ -57,6 +75,13 @@ class GpuServices:
                 )
             )
         ]
+
+    def _ours(self) -> list[PodAutoscaler]:
+        try:
+            listed = self._session.get(collection(POD_AUTOSCALERS), _PodAutoscalers, timeout_s=30.0)
+        except NotFound:
+            return []
+        return [pa for pa in listed.items if pa.metadata.annotations.get(CLASS) == HAS_CLASS]
 
     def delete(self, namespace: str, name: str) -> None:
         """Deletes a service; one that is gone is fine."""

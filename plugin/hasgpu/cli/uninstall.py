@@ -88,6 +88,9 @@ class Uninstall:
         self._progress.done("uninstalled")
 
     def _end_services(self) -> None:
+        for namespace, name in self._services.bare_revisions():
+            # Nobody would reconcile it any more: its requests would wait for ever.
+            raise Trouble(f"revision {namespace}/{name} uses GPUs and is of no service; delete its Configuration")
         services = self._services.names()
         if services and not self._force:
             listed = "\n".join(f"  {namespace}/{name}" for namespace, name in services)
