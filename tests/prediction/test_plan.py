@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hasgpu.prediction.plan import first_plan, next_cells
+from hasgpu.prediction.plan import first_plan, next_cells, work_plan
 
 from tests.prediction.shapes import PLAN, measured, reference
 
@@ -30,3 +30,10 @@ def test_an_adaptive_plan_measures_nothing_twice() -> None:
 
 def test_every_cell_has_a_price_in_gpu_seconds() -> None:
     assert all(cell.price_s > 0.15 for cell in first_plan(reference(), 25))
+
+
+def test_under_the_gpu_time_gate_both_ends_of_batch_are_measured_at_every_share() -> None:
+    cells = work_plan((1, 4, 8))
+    assert len(cells) == len(set(cells)) == 12
+    assert {quota for _, _, quota in cells} == {100}
+    assert {batch for batch, sm, _ in cells if sm == 5} == {1, 8}

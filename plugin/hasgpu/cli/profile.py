@@ -47,6 +47,47 @@ def plan(
 
 
 @profile.command()
+@click.argument("service")
+@click.option("--namespace", "-n", default="default", show_default=True, help="Of the service.")
+@click.option("--output", type=_OUTPUT, required=True, help="Where the LatencyProfile goes.")
+@click.option(
+    "--plan", "plan_path", type=_FILE, help="CSV with batch,sm,quota; by default SM shares at the whole quota."
+)
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1, 64), help="Batches of the default plan.")
+@click.option("--path", default="/", show_default=True, help="Of a request; {batch} in it is replaced.")
+@click.option("--inferences", default=15, show_default=True, type=click.IntRange(3), help="Of each cell.")
+@click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait for a slice at most.")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
+def run(
+    service: str,
+    namespace: str,
+    output: Path,
+    plan_path: Path | None,
+    batches: tuple[int, ...],
+    path: str,
+    inferences: int,
+    timeout_s: float,
+    context: str | None,
+) -> None:
+    """Measure SERVICE on a GPU of the cluster: copies of it get one slice after the other, and leave again."""
+    from .command import connected
+    from .profile_run import RunRequest, run_plan
+    from .profile_words import telling
+
+    with telling():
+        request = RunRequest(
+            namespace=namespace,
+            service=service,
+            plan=plan_path,
+            batches=batches or (1,),
+            path=path,
+            inferences=inferences,
+            timeout_s=timeout_s,
+        )
+        run_plan(connected(context), request, output)
+
+
+@profile.command()
 @click.option("--cells", type=_FILE, required=True, help="CSV with model,batch,sm,quota,latency_ms.")
 @click.option("--output", type=_OUTPUT, required=True, help="Where the LatencyProfile goes.")
 @click.option("--gate", type=_GATE, default="launch", show_default=True, help="Gate in force while measuring.")

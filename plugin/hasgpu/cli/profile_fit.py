@@ -45,19 +45,31 @@ def write_profile(request: FitRequest, output: Path) -> None:
     model, cells = read_cells(request.cells, request.model)
     statics = _statics(request, model)
     name = model or request.cells.name.split(".")[0]
-    measurement = {
-        "gpuProduct": request.gpu_product,
-        "gate": request.gate,
-        "window": request.window,
-        "cells": [_plain(cell) for cell in cells],
+    measurement = Measurement(gpu_product=request.gpu_product, gate=request.gate, window_ms=window_ms, cells=cells)
+    write_measurement(name, request.memory, measurement, output, statics)
+
+
+def write_measurement(
+    name: str,
+    memory: str | None,
+    measurement: Measurement,
+    output: Path,
+    statics: Mapping[str, float] | None = None,
+) -> None:
+    """Writes the object of a model and tells how well its cells agree."""
+    plain = {
+        "gpuProduct": measurement.gpu_product,
+        "gate": measurement.gate,
+        "window": f"{measurement.window_ms:g}ms",
+        "cells": [_plain(cell) for cell in measurement.cells],
     }
-    body = profile_object(_object_name(name), name, request.memory, measurement if cells else None, statics)
+    body = profile_object(_object_name(name), name, memory, plain if measurement.cells else None, statics)
     text = yaml.dump(body, Dumper=_Flow, sort_keys=False, width=120)
     if str(output) == "-":
         click.echo(text, nl=False)
     else:
         output.write_text(text)
-    _tell(Measurement(gpu_product=request.gpu_product, gate=request.gate, window_ms=window_ms, cells=cells), statics)
+    _tell(measurement, statics)
 
 
 def _tell(measurement: Measurement, statics: Mapping[str, float] | None) -> None:

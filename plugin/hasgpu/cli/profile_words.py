@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 
+from hasgpu.cluster.errors import ClusterError
 from hasgpu.fitter.errors import FitError
 
 from .command import Trouble
@@ -18,7 +19,7 @@ def telling() -> Iterator[None]:
     """A verb's frame: bad input becomes one line and exit code 1."""
     try:
         yield
-    except (FitError, Trouble) as error:
+    except (FitError, ClusterError, Trouble) as error:
         raise click.ClickException(str(error)) from error
 
 

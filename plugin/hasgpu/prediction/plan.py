@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ INFERENCES = 30
 PAUSE_S = 0.005
 """Between inferences."""
 _CANDIDATE_SMS = (5, 10, 15, 20, 30, 40, 50, 65, 80, 100)
+_WORK_PLAN_SMS = (100, 50, 20, 10, 5)
+_BETWEEN_SMS = (100, 20)
 _WORK_SMS = (5, 50, 20, 100)
 _QUOTA_ORDER = (100, 20, 10, 50, 30, 70, 40, 60, 80, 90)
 
@@ -41,6 +44,14 @@ def first_plan(reference: Reference, most: int) -> tuple[PlannedCell, ...]:
     chosen = list(dict.fromkeys(ordered))[:most]
     field = fit_field(reference, points_of(()), np.zeros(0))
     return tuple(_priced(field, cell) for cell in chosen)
+
+
+def work_plan(batches: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    """Batch, SM share and quota of cells for the gpu-time gate: there the quota's law is known, so work is all."""
+    ends = sorted({min(batches), max(batches)})
+    cells = [(batch, sm, 100) for sm in _WORK_PLAN_SMS for batch in ends]
+    cells += [(batch, sm, 100) for sm in _BETWEEN_SMS for batch in sorted(set(batches) - set(ends))]
+    return tuple(cells)
 
 
 def next_cells(
