@@ -125,6 +125,24 @@ def test_what_a_pool_keeps_is_held_and_goes_back_before_anybody_is_refused(bench
     assert bench.report(A).refused_allocations == 1
 
 
+def test_pools_of_ones_own_count_until_they_are_destroyed_and_more_than_can_be_counted_do_no_harm(bench: Bench) -> None:
+    bench.publish(entry(A, 0, 50, memory_bytes=1024 * MIB))
+    program = """
+        open_context()
+        def from_new_pool():
+            pool = ctypes.c_void_p()
+            assert cuda.cuMemPoolCreate(ctypes.byref(pool), None) == 0
+            keep(pool, 1 << 40)
+            assert cuda.cuMemAllocFromPoolAsync(ctypes.byref(pointer), ctypes.c_size_t(20 << 20), pool, None) == 0
+            assert cuda.cuMemFreeAsync(pointer, None) == 0
+            return pool
+        pools = [from_new_pool() for _ in range(20)]
+        answer = [held()]
+        answer += [sum(cuda.cuMemPoolDestroy(pool) for pool in pools), held(), allocate(900), allocate(200)]
+        """
+    assert bench.python(A, program, before=POOLED) == [16 * 32, 0, 0, 0, 2]
+
+
 def test_a_pool_that_keeps_nothing_gives_back_at_a_wait(bench: Bench) -> None:
     bench.publish(entry(A, 0, 50, memory_bytes=1024 * MIB))
     program = """

@@ -31,14 +31,19 @@ static void look(struct pool *pool) {
     pool->counted = now;
 }
 
+static struct pool *find(CUmemoryPool handle, bool graphs, CUdevice device) {
+    for (unsigned i = 0; i < count; i++)
+        if (pools[i].handle == handle && pools[i].graphs == graphs && (!graphs || pools[i].device == device)) return &pools[i];
+    return NULL;
+}
+
 static struct pool *pool_of(CUmemoryPool handle, bool graphs) {
     CUdevice device = 0;
     DRIVER(CUresult(*)(CUdevice *), cuCtxGetDevice)(&device);
     if (!graphs && !handle) DRIVER(CUresult(*)(CUmemoryPool *, CUdevice), cuDeviceGetMemPool)(&handle, device);
-    for (unsigned i = 0; i < count; i++)
-        if (pools[i].handle == handle && pools[i].graphs == graphs && (!graphs || pools[i].device == device)) return &pools[i];
-    if (count == POOLS) return NULL;
-    struct pool *pool = &pools[count++];
+    struct pool *pool = find(handle, graphs, device);
+    if (pool || count == POOLS) return pool;
+    pool = &pools[count++];
     *pool = (struct pool){.handle = handle, .graphs = graphs, .device = device};
     DRIVER(CUresult(*)(CUcontext *), cuCtxGetCurrent)(&pool->context);
     return pool;
@@ -95,7 +100,7 @@ void pools_after_graph(uint64_t *bytes) {
     if (pool->counted > before) *bytes = pool->counted;
 }
 
-/* What the pool will have to take for it; without a place to count it in, all of it. */
+/* What the pool will have to take for it. A process of more pools than there are places is held to the first ones. */
 static bool reserve(struct pool *pool, size_t bytes, uint64_t *reserved) {
     uint64_t idle = pool ? ask(pool, RESERVED_OF_POOL) - ask(pool, USED_OF_POOL) : 0;
     *reserved = bytes > idle ? bytes - idle : 0;
@@ -103,7 +108,7 @@ static bool reserve(struct pool *pool, size_t bytes, uint64_t *reserved) {
 }
 
 struct request {
-    struct pool *pool;
+    CUmemoryPool pool; /* by handle: it may go while the driver works */
     uint64_t reserved;
     bool captured;
 };
@@ -114,8 +119,9 @@ static bool before(struct request *request, CUmemoryPool handle, size_t bytes, C
     pthread_mutex_lock(&hasgpu_lock);
     int mode = capture_relax();
     pages_attach();
-    request->pool = pool_of(handle, false);
-    bool fits = reserve(request->pool, bytes, &request->reserved);
+    struct pool *pool = pool_of(handle, false);
+    request->pool = pool ? pool->handle : NULL;
+    bool fits = reserve(pool, bytes, &request->reserved);
     capture_restore(mode);
     pthread_mutex_unlock(&hasgpu_lock);
     return fits;
@@ -126,9 +132,10 @@ static CUresult after(const struct request *request, CUresult result) {
     if (request->captured) return result;
     pthread_mutex_lock(&hasgpu_lock);
     int mode = capture_relax();
-    if (request->pool || result != CUDA_SUCCESS) memory_add(-request->reserved);
-    if (request->pool) look(request->pool);
-    if (request->pool && !memory_fits()) pools_trim();
+    struct pool *pool = find(request->pool, false, 0);
+    memory_add(-request->reserved);
+    if (pool) look(pool);
+    if (pool && !memory_fits()) pools_trim();
     capture_restore(mode);
     pthread_mutex_unlock(&hasgpu_lock);
     return result;
@@ -150,11 +157,10 @@ STREAM_ORDERED(cuMemAllocFromPoolAsync_ptsz, true, pool,
 EXPORT CUresult cuMemPoolDestroy(CUmemoryPool pool) {
     CUresult result = REAL(cuMemPoolDestroy)(pool);
     pthread_mutex_lock(&hasgpu_lock);
-    for (unsigned i = 0; result == CUDA_SUCCESS && i < count; i++) {
-        if (pools[i].graphs || pools[i].handle != pool) continue;
-        memory_add(-pools[i].counted);
-        pools[i] = pools[--count];
-        break;
+    struct pool *gone = result == CUDA_SUCCESS ? find(pool, false, 0) : NULL;
+    if (gone) {
+        memory_add(-gone->counted);
+        *gone = pools[--count];
     }
     pthread_mutex_unlock(&hasgpu_lock);
     return result;
