@@ -2,9 +2,9 @@
 
     python -m e2e.dataplane.peer LIBVGPU_SO [--seconds 10]
 
-Its library is built outside this repository, by its own build.sh, against cuda.h and nvml.h of the wheels
-nvidia-cuda-runtime-cu12 and nvidia-nvml-dev-cu12; it wants the folder /tmp/vgpulock. Both run the same clients, without
-MPS, whose kernels have 1,024 blocks, the peer's unit of account; it has 5 s to settle before anything is measured.
+Its library is built outside this repository, with the options of its own build.sh, against cuda.h and nvml.h of the
+wheels nvidia-cuda-runtime-cu12 and nvidia-nvml-dev-cu12; it wants the folder /tmp/vgpulock. Both run the same clients,
+without MPS, whose kernels have 1,024 blocks, the peer's unit of account; it has 5 s to settle before all measuring.
 """
 
 from __future__ import annotations
