@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hasgpu.cli.__main__ import cli
 from hasgpu.cli.explain import decisions, tree
 
@@ -55,6 +55,15 @@ def test_a_simulations_decisions_are_explained(tmp_path: Path) -> None:
     ]
 
 
+def test_a_function_that_the_simulation_does_not_know_is_an_error_that_names_those_it_does(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"decisions_file": "decisions.jsonl"}))
+    lines = [{**LIVE, "at_s": 1.0, "revision": name} for name in ("b", "a", "b")]
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = CliRunner().invoke(cli, ["explain", "c", "--from", str(tmp_path)])
+    assert said.exit_code == 1
+    assert "no decision about c was found, only about: a, b" in said.output
+
+
 def test_a_folder_that_is_no_simulation_is_told(tmp_path: Path) -> None:
     said = CliRunner().invoke(cli, ["explain", "a", "--from", str(tmp_path)])
     assert said.exit_code == 1
@@ -74,12 +83,32 @@ def kubeconfig(folder: Path, server: str) -> Path:
     return path
 
 
-def test_the_live_autoscalers_decisions_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def explained(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> Result:
+    """The verb against a cluster whose leader has decided once, about default/classify-00001."""
     with FakeApi() as api:
         for name, labels in (("leader", {"app": "autoscaler"}), ("other", {"app": "activator"})):
             pod = {"metadata": {"name": name, "labels": labels}, "log": LIVE}
             api.create("/api/v1/namespaces/knative-serving/pods", pod)
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, api.url)))
-        said = CliRunner().invoke(cli, ["explain", "classify-00001"])
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(folder, api.url)))
+        return CliRunner().invoke(cli, ["explain", *words])
+
+
+def test_the_live_autoscalers_decisions_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = explained(monkeypatch, tmp_path, "classify-00001")
     assert said.exit_code == 0, said.output
     assert said.output.count("quota 100 %, pods 1 -> 2") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        pytest.param(["classify"], "only about: classify-00001", id="a service's name instead of a revision's"),
+        pytest.param(["classify-00001", "-n", "other"], "only about: default/classify-00001", id="another namespace"),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_says_which_are_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], answer: str
+) -> None:
+    said = explained(monkeypatch, tmp_path, *words)
+    assert said.exit_code == 1
+    assert answer in said.output

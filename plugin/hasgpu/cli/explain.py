@@ -27,21 +27,20 @@ import click
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
 def explain(revision: str, namespace: str, last: int, folder: Path | None, context: str | None) -> None:
     """Show why REVISION has the quota and the pods it has."""
-    from .command import saying
+    from .command import Trouble, saying
 
-    with saying() as progress:
+    with saying():
         if folder is not None:
-            found = [each for each in decisions(_simulated(folder)) if each["revision"] == revision]
+            told = [(str(each["revision"]), each) for each in decisions(_simulated(folder))]
         else:
             from .live_log import lines
 
-            found = [
-                each
-                for each in decisions(lines(context))
-                if (each.get("namespace"), each["revision"]) == (namespace, revision)
-            ]
+            told = [(_name(each, namespace), each) for each in decisions(lines(context))]
+        found = [each for name, each in told if name == revision]
         if not found:
-            progress.note(f"no decision about {revision} was found")
+            known = ", ".join(sorted({name for name, _ in told}))
+            others = f"only about: {known}" if known else "nor about any other"
+            raise Trouble(f"no decision about {revision} was found, {others}")
         for each in found[-last:]:
             click.echo(tree(each))
 
@@ -66,6 +65,12 @@ def tree(told: Mapping[str, Any]) -> str:
     branches += [f"{pod}: {change}" for pod, change in (told.get("quota_changes") or {}).items()]
     lines = [f"{'└─' if branch is branches[-1] else '├─'} {branch}" for branch in branches]
     return "\n".join([_head(told), *lines])
+
+
+def _name(told: Mapping[str, Any], namespace: str) -> str:
+    """A revision of another namespace is named with it."""
+    there = told.get("namespace")
+    return str(told["revision"]) if there == namespace else f"{there}/{told['revision']}"
 
 
 def _head(told: Mapping[str, Any]) -> str:
