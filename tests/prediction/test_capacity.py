@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +92,17 @@ def test_batching_serves_more_where_a_batch_is_cheaper_than_its_requests() -> No
     alone = capacity_table(cheap, TERMS).rate(100, 100)
     batched = capacity_table(cheap, dataclasses.replace(TERMS, batch_size=8)).rate(100, 100)
     assert batched > 2 * alone
+
+
+def test_large_batches_are_reckoned_in_groups_quickly_and_serve_about_as_much_where_they_are_no_cheaper() -> None:
+    cheap = surface_of_batches(0.010, 0.020)
+    rates = []
+    for size in (8, 12, 16, 64):
+        began_s = time.process_time()
+        terms = dataclasses.replace(TERMS, slo_latency_s=0.5, batch_size=size)
+        rates.append(capacity_table(cheap, terms).rate(100, 100))
+        assert time.process_time() - began_s < 5.0
+    assert rates == pytest.approx([rates[0]] * 4, rel=0.15)
 
 
 def test_under_the_launch_gate_a_gpu_bound_model_keeps_its_rate_at_half_the_quota() -> None:

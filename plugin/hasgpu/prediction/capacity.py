@@ -31,6 +31,8 @@ Floats = NDArray[np.float64]
 
 SM_PERCENTS: tuple[int, ...] = tuple(range(5, 101, 5))
 _HALVINGS = 40
+_MOST_TOGETHER = 8
+"""Requests of a batch that are told apart."""
 _TYPICAL_FILL = 0.6
 _BUSY_PERIODS = 3.5
 """Both chosen on 70 drawn slices served exactly, with the gate's balance."""
@@ -92,8 +94,15 @@ def _rates(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> tuple[
     if terms.batch_size == 1:
         return _single_rates(_careful_work_s(surface, terms, 1, sms), terms, deadline_s)
     works = _batch_works_s(surface, terms, sms)
-    lines = [_bulk_rates(line, terms, deadline_s) for line in works.T]
-    return np.stack([alone for alone, _ in lines]), np.stack([shared for _, shared in lines])
+    lines = [_bulk_rates(line[:_MOST_TOGETHER], terms, deadline_s) for line in works.T]
+    alone, shared = (np.stack(rates) for rates in zip(*lines, strict=True))
+    if terms.batch_size <= _MOST_TOGETHER:
+        return alone, shared
+    # Longer queues take too long to solve: requests come in groups, each as dear as its last one.
+    group = -(-terms.batch_size // _MOST_TOGETHER)
+    lines = [_bulk_rates(line[group - 1 :: group], terms, deadline_s) for line in works.T]
+    grouped, grouped_shared = (group * np.stack(rates) for rates in zip(*lines, strict=True))
+    return np.maximum(alone, grouped), np.maximum(shared, grouped_shared)
 
 
 def _single_rates(work: Floats, terms: CapacityTerms, deadline_s: float) -> tuple[Floats, Floats]:
