@@ -6,8 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
 from hasgpu.model.profile import Cell, LatencyProfile, Measurement
 
 from e2e.load.arrivals import Slot, poisson
@@ -21,14 +24,29 @@ PRODUCT = "emulated"
 PLAN: dict[int, tuple[int, ...]] = {10: (1, 8), 20: (1, 4, 8), 40: (1, 8), 70: (1, 8), 100: (1, 4, 8)}
 """Batches by SM share: 12 cells."""
 INFERENCES = 7
+WAY_QUANTILE = 0.9
+"""A high percentile of latency holds more than the median of the way."""
 ENOUGH_S = 2.0
 """A cell that takes longer is told by fewer inferences."""
 WARM_UP = 2
+WAITING, CYCLES = 4, 60
+GAP_SM = 100
 WARM_S = 2.0
 
 
-def measured_profile(model: Drawn, plan: dict[int, tuple[int, ...]]) -> tuple[LatencyProfile, float]:
-    """Cells at the whole quota, and the seconds that a request spends outside of the function."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of a model before it serves."""
+
+    profile: LatencyProfile
+    way_s: float
+    """What a request spends outside of the function."""
+    gap_s: float
+    """What the server takes between two inferences."""
+
+
+def measured_model(model: Drawn, plan: dict[int, tuple[int, ...]]) -> Measured:
+    """Cells at the whole quota, way and gap."""
     cells, ways_s = [], []
     for sm, batches in plan.items():
         with Pod(model, sm, 100) as pod:
@@ -42,9 +60,20 @@ def measured_profile(model: Drawn, plan: dict[int, tuple[int, ...]]) -> tuple[La
                     took_ms.append(pod.ask(path)["total_ms"])
                     ways_s.append(time.monotonic() - began_s - took_ms[-1] / 1000.0)
                 cells.append(Cell(batch=batch, sm_percent=sm, quota_percent=100, latency_ms=median(took_ms)))
+    lone_s = next(cell.latency_ms for cell in cells if (cell.batch, cell.sm_percent) == (1, GAP_SM)) / 1000.0
+    gap_s = max(0.0, _cycle_s(model, GAP_SM) - lone_s)
     one = Measurement(gpu_product=PRODUCT, gate="gpu-time", window_ms=40.0, cells=tuple(cells))
     profile = LatencyProfile(namespace="", name=model.name, model=model.name, memory_bytes=None, measurements=(one,))
-    return profile, median(ways_s)
+    return Measured(profile=profile, way_s=float(np.quantile(ways_s, WAY_QUANTILE)), gap_s=gap_s)
+
+
+def _cycle_s(model: Drawn, sm_percent: int) -> float:
+    """From one inference to the next where somebody always waits."""
+    with Pod(model, sm_percent, 100) as pod, ThreadPoolExecutor(WAITING) as callers:
+        list(callers.map(lambda _: pod.ask(), range(2 * WAITING)))
+        began_s = time.monotonic()
+        list(callers.map(lambda _: pod.ask(), range(CYCLES)))
+        return (time.monotonic() - began_s) / CYCLES
 
 
 def served_latencies_s(model: Drawn, trial: Trial, requests: int, most_s: float) -> Sequence[float]:

@@ -34,7 +34,7 @@ class Trial:
     seed: int
 
 
-def draw_trial(surfaces: dict[str, Surface], overhead_s: float, chance: random.Random) -> Trial:
+def draw_trial(surfaces: dict[str, Surface], overhead_s: float, gap_s: float, chance: random.Random) -> Trial:
     """At 30 to 90 % of the capacity for an SLO of 1.5 to 5 times what a lone request takes."""
     while True:
         model = chance.choice(sorted(surfaces))
@@ -48,6 +48,7 @@ def draw_trial(surfaces: dict[str, Surface], overhead_s: float, chance: random.R
             overhead_s=overhead_s,
             window_s=WINDOW_S,
             edge=0.0,
+            gap_s=gap_s,
             grace_s=GRACE_S,
         )
         lone_s = capacity_table(surface, terms, extra_sm_percents=(sm,)).latency(sm, quota) + overhead_s

@@ -71,6 +71,11 @@ def test_slot_time_that_was_saved_is_reckoned_with_where_the_gate_lets_it_be_spe
     assert told_s <= latency_quantile_s(cheap, terms, 100, percent, rate)
 
 
+def test_what_a_server_takes_between_two_inferences_costs_capacity() -> None:
+    slow = dataclasses.replace(TERMS, gap_s=0.005)
+    assert capacity_table(surface(0.020), slow).rate(5, 100) < 0.85 * capacity_table(surface(0.020), TERMS).rate(5, 100)
+
+
 def test_more_than_can_be_done_has_no_percentile() -> None:
     terms = dataclasses.replace(TERMS, batch_size=8, edge=0.0)
     assert latency_quantile_s(surface_of_batches(0.01, 0.02), terms, 100, 100, 500.0) == math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hasgpu.prediction.forecast import LocalLevel, first_level
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -53,6 +53,7 @@ def test_no_request_at_all_is_a_rate_of_zero() -> None:
     assert followed([0.0] * 5)[-1].requests_per_s == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=40), st.floats(0.0, 60.0))
 def test_whatever_is_reported_the_forecast_is_a_finite_rate(counts: list[float], horizon_s: float) -> None:
     level = followed(counts)[-1]

@@ -12,7 +12,7 @@ from hasgpu.prediction.quota_law import (
     work_done_s,
     work_from_latency_s,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WINDOW_S = 0.040
@@ -48,12 +48,14 @@ def test_work_is_served_in_slots(work_ms: float, percent: int, needed_ms: float)
     assert time_needed_s(work_ms / 1e3, percent / 100.0, WINDOW_S) == pytest.approx(needed_ms / 1e3)
 
 
+@settings(deadline=None)
 @given(works, quotas)
 def test_time_needed_is_the_inverse_of_work_done(work_s: float, quota: float) -> None:
     needed = time_needed_s(work_s, quota, WINDOW_S)
     assert work_done_s(needed, quota, WINDOW_S) == pytest.approx(work_s, rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(works, quotas)
 def test_latency_lies_between_the_work_and_the_work_at_that_pace_plus_a_closed_slot(
     work_s: float, quota: float
@@ -64,11 +66,13 @@ def test_latency_lies_between_the_work_and_the_work_at_that_pace_plus_a_closed_s
     assert np.all(latencies <= work_s / quota + closed_s + 1e-9)
 
 
+@settings(deadline=None)
 @given(works, quotas)
 def test_more_work_never_takes_less_time(work_s: float, quota: float) -> None:
     assert mean_latency_s(work_s * 1.1, quota, WINDOW_S) >= mean_latency_s(work_s, quota, WINDOW_S)
 
 
+@settings(deadline=None)
 @given(works, quotas)
 def test_a_measured_latency_leads_back_to_its_work(work_s: float, quota: float) -> None:
     latency_s = float(mean_latency_s(work_s, quota, WINDOW_S))

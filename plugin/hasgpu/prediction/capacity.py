@@ -56,6 +56,8 @@ class CapacityTerms:
     """Relative: work is taken this much larger than the edge of the surface's interval, e.g. for interference."""
     edge: float = 1.0
     """How far up the interval work is taken: 0 is its middle."""
+    gap_s: float = 0.0
+    """What a server takes between two inferences that others wait for."""
     grace_s: float = 0.0
     """How far past its slot the gate lets a pod spend what it saved: 2 ms. Capacity keeps that as a margin."""
 
@@ -79,7 +81,7 @@ def capacity_table(
 def _careful_work_s(surface: Surface, terms: CapacityTerms, batch: int, sms: Sequence[int]) -> Floats:
     """Work by SM share at the edge of its interval; what a smaller share can do, a larger one can too."""
     edge = [surface.work_s(batch, sm) * (1.0 + terms.edge * surface.spread(batch, sm)) for sm in sms]
-    result: Floats = np.minimum.accumulate(np.array(edge)) * (1.0 + terms.margin)
+    result: Floats = np.minimum.accumulate(np.array(edge)) * (1.0 + terms.margin) + terms.gap_s
     return result
 
 
