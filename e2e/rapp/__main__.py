@@ -37,9 +37,9 @@ WITHIN = 0.15
 @click.option("--seed", type=int, required=True, help="draws models, slices, loads and arrivals")
 @click.option("--count", default=60, show_default=True, help="configurations")
 @click.option("--models", "model_count", default=5, show_default=True)
-@click.option("--requests", default=600, show_default=True, help="of each configuration")
-@click.option("--most-s", default=60.0, show_default=True, help="seconds of each configuration at most")
-@click.option("--at-once", default=2, show_default=True, help="configurations, each with a GPU of its own")
+@click.option("--requests", default=2000, show_default=True, help="of each configuration")
+@click.option("--most-s", default=300.0, show_default=True, help="seconds of each configuration at most")
+@click.option("--at-once", default=6, show_default=True, help="configurations, each with a GPU of its own")
 @click.option("--output", type=click.Path(path_type=Path), help="where the figures go as JSON")
 def main(
     seed: int, count: int, model_count: int, requests: int, most_s: float, at_once: int, output: Path | None
