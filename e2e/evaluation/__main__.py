@@ -72,7 +72,7 @@ class _Evaluation:
             sections[name]()
             taken_s = time.monotonic() - started_s
             print(f"{name}: {taken_s:.0f} s", flush=True)
-            said = f"*{len(self._seeds)} seeds; made in {taken_s:.0f} s.*"
+            said = f"*{len(self._seeds)} seeds unless told otherwise; made in {taken_s:.0f} s.*"
             KEPT.joinpath(f"{name}.md").write_text("\n\n".join([*self._parts, said]), encoding="utf-8")
         kept = [KEPT / f"{name}.md" for name in sections]
         texts = [file.read_text(encoding="utf-8") for file in kept if file.exists()]
