@@ -51,6 +51,8 @@ def stage() -> Target:
 
 def resize(pods: int) -> None:
     """So many pods of the service, all of them Ready; the revision before has left."""
+    # Whoever was killed before must be back: a service is admitted by the webhook.
+    kubectl("--namespace", "hasgpu-system", "rollout", "status", "deployment/hasgpu-webhook", "--timeout=120s")
     bounds = ("--scale-min", str(pods), "--scale-max", str(pods + 1))
     kn("service", "update", SERVICE, "--namespace", NAMESPACE, *bounds, "--wait-timeout", "120")
     deadline = time.monotonic() + 120.0
