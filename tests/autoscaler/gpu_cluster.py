@@ -209,6 +209,34 @@ class GpuCluster:
             )
         ]
 
+    def tick(self, now: float) -> None:
+        """A pass over copies that are up to date."""
+        self.settle()
+        self.gpu_class.tick(now)
+
+    def serving(self, now: float = 10.0, **annotations: str) -> tuple[RevisionKey, str]:
+        """A revision with one ready pod whose slice is live."""
+        revision = self.add_revision(annotations=annotations)
+        pod = self.add_pod(**annotations)
+        self.acknowledge(now)
+        self.tick(now)
+        self.ready(pod)
+        self.acknowledge(now)
+        return revision, pod
+
+    def loaded(self, revision: RevisionKey, rate: float, start: float, seconds: int = 5) -> float:
+        """Seconds of load, each followed by a tick and the agent's acknowledgement; the time after it."""
+        for second in range(seconds):
+            now = start + second
+            self.gpu_class.on_stats(self.load(revision, rate), now)
+            self.tick(now)
+            self.acknowledge(now)
+        return start + seconds
+
+    def wanted(self, revision: RevisionKey) -> int:
+        """Pods that the class asks for."""
+        return self.gpu_class._wanted[revision]
+
     def settle(self) -> None:
         """Waits until our copies are what the API server has."""
         pairs = (

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.report import NodeReport
 
-from tests.autoscaler.gpu_cluster import PODS, GpuCluster, gpu_cluster
+from tests.autoscaler.gpu_cluster import PODS, GpuCluster
 
 WORK_MS, RATE = 20, 10.0
-
-
-@pytest.fixture
-def cluster() -> Iterator[GpuCluster]:
-    with gpu_cluster() as found:
-        found.add_node()
-        found.add_profile()
-        yield found
 
 
 def serving(cluster: GpuCluster, *nodes: str) -> tuple[RevisionKey, dict[str, str]]:
@@ -27,8 +18,7 @@ def serving(cluster: GpuCluster, *nodes: str) -> tuple[RevisionKey, dict[str, st
     revision = cluster.add_revision(replicas=len(nodes), annotations={"profile": "taught"})
     pods = {cluster.add_pod(profile="taught"): node for node in nodes}
     cluster.acknowledge(10.0)
-    cluster.settle()
-    cluster.gpu_class.tick(10.0)
+    cluster.tick(10.0)
     for pod in pods:
         cluster.ready(pod)
     return revision, pods
@@ -51,8 +41,7 @@ def second(
         cluster.reports.put(NodeReport(node=node, revision=int(now), pods=reports), now)
     if cluster.all_connected:
         cluster.gpu_class.on_stats(cluster.load(revision, RATE), now)
-    cluster.settle()
-    cluster.gpu_class.tick(now)
+    cluster.tick(now)
 
 
 def taught_ms(cluster: GpuCluster) -> list[float]:
