@@ -56,7 +56,7 @@ class Cluster:
     def _run(self) -> None:
         while not self._stopping.wait(0.01):
             with self.api.changed:
-                for kind, objects in list(self.api.state.objects.items()):
+                for kind, objects in list(self.api.store.objects.items()):
                     for (namespace, name), body in list(objects.items()):
                         self._finish(kind, namespace, name, body)
 

@@ -108,7 +108,7 @@ def test_after_410_it_lists_again_and_tells_what_went_meanwhile(
     assert reflector.wait_synced(5)
     api.wait_watchers()
     with api.changed:
-        api.state.objects[PODS].clear()
+        api.store.objects[PODS].clear()
         api.create(DEFAULT_PODS, {"metadata": {"name": "comes"}})
         api.compact()
     heard.wait("DELETED", "goes")

@@ -18,7 +18,8 @@ from hasgpu_webhook.environment import read_environment
 from hasgpu_webhook.guard import AUTOSCALER_ACCOUNT
 from hasgpu_webhook.observer import Observer
 
-from tests.cluster.fake_api import Address, FakeApi
+from tests.cluster.fake_api import FakeApi
+from tests.cluster.object_store import Address
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
