@@ -201,18 +201,18 @@ def served_measurements(served: Mapping[str, ServedWork]) -> tuple[Measurement, 
 def _base(read: _Read | None, product: str, served: ServedWork, before: _Healing | None) -> tuple[Surface | None, bool]:
     """What traffic is to correct, the same object as long as it is the same; and whether no cell stands behind it."""
     profile = read.profile if read is not None else None
-    measured = {each.gpu_product for each in profile.measurements if each.cells} if profile is not None else set()
+    measured = profile.product_serving(product) if profile is not None else None
     fits = read.fits if read is not None else {}
-    if product in fits:
-        surface: Surface | None = fits[product]
-    elif fits and measured and product not in measured:
-        surface = replace(next(iter(fits.values())), foreign=True)
-    elif profile is not None and measured:
+    # A table of its own serves even where the cells behind it are gone: it may have been made of traffic.
+    serving = product if product in fits else measured
+    if serving is not None and serving in fits:
+        surface: Surface | None = replace(fits[serving], foreign=serving != product)
+    elif profile is not None and measured is not None:
         surface = fit_surface(profile, product)
     else:
         return _of_traffic(product, served, before), True
     unchanged = before is not None and surface == before.base
-    return (before.base if before is not None and unchanged else surface), not measured
+    return (before.base if before is not None and unchanged else surface), measured is None
 
 
 def _of_traffic(product: str, served: ServedWork, before: _Healing | None) -> Surface | None:

@@ -37,3 +37,12 @@ class LatencyProfile:
     model: str
     memory_bytes: int | None
     measurements: tuple[Measurement, ...]
+
+    def product_serving(self, gpu_product: str) -> str | None:
+        """Whose cells serve a GPU product: its own, else those of the first that was measured; None without any."""
+        measured = [each.gpu_product for each in self.measurements if each.cells]
+        return gpu_product if gpu_product in measured else next(iter(measured), None)
+
+    def measured_on(self, gpu_product: str) -> tuple[Measurement, ...]:
+        """The measurements of one GPU product that have cells."""
+        return tuple(each for each in self.measurements if each.cells and each.gpu_product == gpu_product)

@@ -113,15 +113,16 @@ def fit_surface(profile: LatencyProfile, gpu_product: str) -> Surface | None:
 
     Cells of the very product win; otherwise another's are used, marked ``foreign``.
     """
-    measured = [m for m in profile.measurements if m.cells]
-    own = [m for m in measured if m.gpu_product == gpu_product]
-    chosen = own or measured[:1]
-    if not chosen:
+    serving = profile.product_serving(gpu_product)
+    if serving is None:
         return None
+    chosen = profile.measured_on(serving)
     work = _work_by_cell(chosen)
     batches = tuple(sorted({batch for batch, _ in work}))
     lines = tuple(_sm_line({sm: s for (b, sm), s in work.items() if b == batch}) for batch in batches)
-    return Surface(batches=batches, over_sm=lines, over_quota=_launch_line(chosen, work), foreign=not own)
+    return Surface(
+        batches=batches, over_sm=lines, over_quota=_launch_line(chosen, work), foreign=serving != gpu_product
+    )
 
 
 def surface_of_work(batch: int, sm_percent: int, work_s: float) -> Surface:

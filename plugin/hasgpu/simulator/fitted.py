@@ -19,10 +19,11 @@ from hasgpu.prediction.table import to_learned, to_surface
 @lru_cache(maxsize=1000)
 def fitted_surface(profile: LatencyProfile, product: str) -> Surface:
     """The surface on a GPU product; from another's cells, marked ``foreign``, where there are none of this one."""
-    measured = [each for each in profile.measurements if each.cells]
-    own = [each for each in measured if each.gpu_product == product]
-    surface = to_surface(to_learned(fit_rapp(_reference(), (own or measured)[0])))
-    return surface if own else replace(surface, foreign=True)
+    serving = profile.product_serving(product)
+    if serving is None:
+        raise ValueError(f"profile {profile.name!r} has no cell")
+    surface = to_surface(to_learned(fit_rapp(_reference(), profile.measured_on(serving)[0])))
+    return replace(surface, foreign=serving != product)
 
 
 @lru_cache(maxsize=1)
