@@ -49,6 +49,13 @@ def test_alpha_keeps_the_bounds(limits: QuotaBounds, cap: int, demand: float, ex
     assert alpha(demand, pod(), limits=limits, cap=cap) == expected
 
 
+def test_a_pod_that_starts_is_not_parked() -> None:
+    """A model that is loaded with the GPU would wait at a closed gate for ever."""
+    ready, starting = pod("ready", row=0), pod("starting", row=1, ready=False)
+    shares = shares_of(Ledger([gpu()], [ready, starting]), REVISION, [ready, starting], TABLES)
+    assert [share.quota(0) for share in shares] == [0, 5]
+
+
 def test_a_pod_in_a_crowded_row_gets_what_is_free_and_its_sibling_makes_up_for_it() -> None:
     crowded = pod("crowded", row=0)
     free = pod("free", row=1)

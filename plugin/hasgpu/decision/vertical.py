@@ -27,8 +27,8 @@ class Share:
     free_percent: int
 
     def quota(self, alpha: int) -> int:
-        """The pod's quota at an alpha; a pod that runs keeps at least the least slice."""
-        if alpha == 0:
+        """The pod's quota at an alpha; a pod that runs, or still starts, keeps at least the least slice."""
+        if alpha == 0 and self.placement.ready:
             return 0
         return max(MIN_TIME_QUOTA_PERCENT, min(self.free_percent, alpha))
 
