@@ -80,6 +80,14 @@ def test_a_quota_fixed_above_what_rows_give_away_opens_a_row() -> None:
     assert ledger.over_committed() == ()
 
 
+def test_a_revisions_pods_are_those_entered_and_not_gone_with_what_was_written_last() -> None:
+    ledger = Ledger([gpu()], [pod("a", quota=10), pod("theirs", revision=OTHER, quota=10), pod("b", row=1)])
+    ledger.leave(pod("b").pod)
+    written = ledger.write(pod("a", quota=10), TimeQuota(20))
+    assert ledger.placements_of(pod().revision) == (written,)
+    assert ledger.placements_of(RevisionKey("ns", "nobody")) == ()
+
+
 def test_a_row_is_gone_with_its_last_pod() -> None:
     ledger = Ledger([gpu()], [pod(sm=100)])
     ledger.leave(pod().pod)

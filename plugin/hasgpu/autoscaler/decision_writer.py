@@ -12,10 +12,9 @@ from hasgpu.cluster.errors import ClusterError
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.model import annotations as keys
 from hasgpu.model.decision import Decision, QuotaChange
-from hasgpu.model.keys import RevisionKey
 from hasgpu.telemetry.tracing import Attribute, OpenSpan
 
-from .gpu_world import GpuWorld
+from .gpu_world import GpuWorld, pod_key
 from .scaled_revision import ScaledRevision
 from .slice_writer import SliceWriter, marked_unneeded
 from .surroundings import Surroundings
@@ -98,10 +97,9 @@ class DecisionWriter:
 
     def _mark(self, decision: Decision, world: GpuWorld, now: float) -> None:
         victims = set(decision.victims)
-        for key, pod in world.pods.items():
-            mine = RevisionKey(key.namespace, pod.metadata.labels.get(keys.REVISION_LABEL, "")) == decision.key
-            marked = marked_unneeded(pod)
-            if mine and not pod.terminating and (key in victims) != marked:
+        for pod in world.pods_of.get(decision.key, ()):
+            key = pod_key(pod)
+            if not pod.terminating and (key in victims) != marked_unneeded(pod):
                 try:
                     self._slices.mark_unneeded(pod, key in victims, now)
                 except ClusterError as error:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from hasgpu.cluster.custom import to_gpu
 from hasgpu.cluster.errors import ClusterError
@@ -31,6 +32,7 @@ REPORT_FRESH_S = 3.0
 """An agent tells each second. Its counts stand still for longer: it is not known what its pods did."""
 MOST_PROCESSES = 16
 _PROCESSES = re.compile(r"[0-9]{1,3}\Z")
+_Each = TypeVar("_Each", Pod, Placement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,9 @@ class GpuWorld:
     nodes: Mapping[str, Node]
     pods: Mapping[PodKey, Pod]
     placements: tuple[Placement, ...]
+    placed: Mapping[RevisionKey, tuple[Placement, ...]]
+    """The same by revision."""
+    pods_of: Mapping[RevisionKey, tuple[Pod, ...]]
     waiting: tuple[Pod, ...]
     """Pods held by our gate, most important and oldest first."""
     reports: Mapping[str, PodSliceReport]
@@ -57,7 +62,7 @@ class GpuWorld:
 
     def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
         """The revision's placed pods."""
-        return tuple(placement for placement in self.placements if placement.revision == revision)
+        return self.placed.get(revision, ())
 
     def hears(self, placements: Iterable[Placement], now: float) -> bool:
         """Whether it is known what each pod did that may serve."""
@@ -88,11 +93,21 @@ def look(around: Surroundings, writes: OwnWrites, now: float) -> GpuWorld:
         nodes={node.metadata.name: node for node in around.nodes.snapshot()},
         pods=pods,
         placements=tuple(placements),
+        placed=_grouped((each.revision, each) for each in placements),
+        pods_of=_grouped((revision_key(pod), pod) for pod in pods.values()),
         waiting=_waiting(pod for pod in pods.values() if writes.claimed(pod, now) is None),
         reports=reports,
         heard_s={each.pod_uid: at_s for report, at_s in heard.values() for each in report.pods},
         acknowledged=tuple(acknowledged),
     )
+
+
+def _grouped(pairs: Iterable[tuple[RevisionKey, _Each]]) -> dict[RevisionKey, tuple[_Each, ...]]:
+    """Made once an instant: whoever looks for one revision's must not walk over everybody's."""
+    groups: dict[RevisionKey, list[_Each]] = {}
+    for key, each in pairs:
+        groups.setdefault(key, []).append(each)
+    return {key: tuple(group) for key, group in groups.items()}
 
 
 def concerns_gpu(pod: Pod) -> bool:

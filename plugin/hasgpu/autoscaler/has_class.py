@@ -338,12 +338,7 @@ class HasClass:
 
 def _newest(ledger: Ledger, world: GpuWorld, key: RevisionKey) -> tuple[Placement, ...]:
     """The revision's placements, with those made earlier in this pass."""
-    return tuple(
-        placement
-        for books in ledger.gpus()
-        for placement in books.placements()
-        if placement.revision == key and placement.pod in world.pods
-    )
+    return tuple(placement for placement in ledger.placements_of(key) if placement.pod in world.pods)
 
 
 def _grows(changes: Sequence[QuotaChange]) -> bool:
@@ -352,4 +347,4 @@ def _grows(changes: Sequence[QuotaChange]) -> bool:
 
 def _turn(world: GpuWorld, key: RevisionKey) -> tuple[int, RevisionKey]:
     """The most important first."""
-    return -max((each.priority for each in world.placements if each.revision == key), default=0), key
+    return -max((each.priority for each in world.placements_of(key)), default=0), key

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from hasgpu.model.decision import Reason, reason
 from hasgpu.model.gpu import Gpu, GpuSlice, Placement
-from hasgpu.model.keys import PodKey
+from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import TimeQuota
 
 
@@ -84,6 +84,7 @@ class Ledger:
         self.row_percent = row_percent
         self._books = {gpu.uuid: GpuBooks(gpu, row_percent=row_percent) for gpu in gpus}
         self._where: dict[PodKey, str] = {}
+        self._pods_of: dict[RevisionKey, dict[PodKey, None]] = {}
         for placement in placements:
             self._enter(placement)
 
@@ -100,6 +101,11 @@ class Ledger:
         books = self._books.get(self._where.get(pod, ""))
         found = (row.pods.get(pod) for row in books.rows.values()) if books else iter(())
         return next((each for each in found if each is not None), None)
+
+    def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
+        """Where a revision's pods are, in the order in which they were entered."""
+        found = (self.placement(pod) for pod in self._pods_of.get(revision, ()))
+        return tuple(placement for placement in found if placement is not None)
 
     def row_of(self, placement: Placement) -> Row | None:
         """The row of a placed pod."""
@@ -159,7 +165,11 @@ class Ledger:
         """A pod whose last process is gone."""
         books = self._books.get(self._where.pop(pod, ""))
         for row in tuple(books.rows.values()) if books else ():
-            if row.pods.pop(pod, None) is not None and not row.pods:
+            left = row.pods.pop(pod, None)
+            if left is None:
+                continue
+            self._pods_of[left.revision].pop(pod, None)
+            if not row.pods:
                 del books.rows[row.number]  # type: ignore[union-attr]
 
     def over_committed(self) -> tuple[Reason, ...]:
@@ -175,6 +185,7 @@ class Ledger:
             row = books.rows[placement.slice.row] = Row(placement.slice.row, most_percent=self.row_percent)
         row.pods[placement.pod] = placement
         self._where[placement.pod] = placement.slice.gpu_uuid
+        self._pods_of.setdefault(placement.revision, {})[placement.pod] = None
 
 
 def _broken(books: GpuBooks) -> Iterator[Reason]:
