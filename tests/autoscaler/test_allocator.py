@@ -48,11 +48,17 @@ def test_a_pod_of_fixed_scaling_is_placed_with_exactly_its_quota(cluster: GpuClu
     assert cluster.quota(pod) == 30
 
 
-def test_a_terminating_pod_holds_its_room_until_its_agent_saw_it_go(cluster: GpuCluster) -> None:
-    old = cluster.add_pod("old-00001", scaling="fixed", sm_partition="100%", time_quota="100%")
+def whole_gpu_taken(cluster: GpuCluster) -> str:
+    """A pod that holds all of the only GPU, as its agent knows."""
+    pod = cluster.add_pod("old-00001", scaling="fixed", sm_partition="100%", time_quota="100%")
     cluster.acknowledge(10.0)
     cluster.tick(10.0)
     cluster.acknowledge(11.0)
+    return pod
+
+
+def test_a_terminating_pod_holds_its_room_until_its_agent_saw_it_go(cluster: GpuCluster) -> None:
+    old = whole_gpu_taken(cluster)
     cluster.api.merge(f"{PODS}/{old}", {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
     new = cluster.add_pod("new-00001", scaling="fixed", sm_partition="100%", time_quota="50%")
     cluster.tick(12.0)
@@ -63,10 +69,7 @@ def test_a_terminating_pod_holds_its_room_until_its_agent_saw_it_go(cluster: Gpu
 
 
 def test_a_pod_object_that_vanished_is_counted_while_its_agent_still_sees_it(cluster: GpuCluster) -> None:
-    old = cluster.add_pod("old-00001", scaling="fixed", sm_partition="100%", time_quota="100%")
-    cluster.acknowledge(10.0)
-    cluster.tick(10.0)
-    cluster.acknowledge(11.0)
+    old = whole_gpu_taken(cluster)
     cluster.api.delete(f"{PODS}/{old}")
     new = cluster.add_pod("new-00001", scaling="fixed", sm_partition="100%", time_quota="50%")
     cluster.tick(12.0)

@@ -163,14 +163,16 @@ class Ledger:
 
     def leave(self, pod: PodKey) -> None:
         """A pod whose last process is gone."""
-        books = self._books.get(self._where.pop(pod, ""))
-        for row in tuple(books.rows.values()) if books else ():
-            left = row.pods.pop(pod, None)
-            if left is None:
-                continue
-            self._pods_of[left.revision].pop(pod, None)
-            if not row.pods:
-                del books.rows[row.number]  # type: ignore[union-attr]
+        gone = self.placement(pod)
+        if gone is None:
+            return
+        del self._where[pod]
+        del self._pods_of[gone.revision][pod]
+        rows = self._books[gone.slice.gpu_uuid].rows
+        row = rows[gone.slice.row]
+        del row.pods[pod]
+        if not row.pods:
+            del rows[row.number]
 
     def over_committed(self) -> tuple[Reason, ...]:
         """Every broken invariant; empty where all hold."""
