@@ -41,6 +41,10 @@ class Row:
         """Time that may be given away now."""
         return max(0, self.most_percent - self.held_percent)
 
+    def staying(self, revision: RevisionKey) -> list[Placement]:
+        """A revision's pods in the row that are not leaving."""
+        return [pod for pod in self.pods.values() if pod.revision == revision and not pod.terminating]
+
 
 @dataclass(slots=True)
 class GpuBooks:

@@ -93,7 +93,7 @@ def _caps(
     """A predecessor yields down to its floor; siblings and the newcomer get equal parts of what they hold."""
     caps: dict[RevisionKey, int] = {}
     for revision, bounds in family.items():
-        mine = [pod for pod in row.pods.values() if pod.revision == revision and not pod.terminating]
+        mine = row.staying(revision)
         if not mine:
             continue
         floor = max(bounds.low.percent, MIN_TIME_QUOTA_PERCENT)

@@ -175,6 +175,6 @@ def _free_percent(ledger: Ledger, revision: RevisionKey, placement: Placement) -
         return placement.slice.time_quota.percent
     if books is not None and not books.gpu.reachable:
         return placement.held_quota_percent  # nothing grows where the agent is silent
-    mine = [pod for pod in row.pods.values() if pod.revision == revision and not pod.terminating]
+    mine = row.staying(revision)
     others = row.held_percent - sum(pod.held_quota_percent for pod in mine)
     return max(0, row.most_percent - others) // max(1, len(mine))
