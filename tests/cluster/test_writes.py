@@ -227,6 +227,49 @@ def test_an_expired_lease_of_a_dead_holder_is_taken_after_its_duration_as_we_saw
     assert time.monotonic() - started_at >= 1.0
 
 
+def test_a_leader_renews_without_reading_what_it_wrote_itself(
+    api: FakeApi, candidates: tuple[Candidate, Candidate]
+) -> None:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    begun = len(api.requests)
+    until(lambda: len(api.requests) >= begun + 4)
+    assert {method for method, *_ in api.requests[begun:]} == {"PUT"}
+    assert first.told == ["gained"]
+
+
+def test_a_leader_whose_lease_was_edited_keeps_both_the_lease_and_the_edit(
+    api: FakeApi, candidates: tuple[Candidate, Candidate]
+) -> None:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    api.merge(named(LEASES, "ns", "allocator"), {"metadata": {"labels": {"team": "gpu"}}})
+    renewed = lease(api)["renewTime"]
+    until(lambda: lease(api)["renewTime"] != renewed)
+    assert (api.get(named(LEASES, "ns", "allocator")) or {})["metadata"]["labels"] == {"team": "gpu"}
+    assert (first.leads, first.told) == (True, ["gained"])
+
+
+def test_a_leader_whose_lease_was_taken_stops_to_lead(api: FakeApi, candidates: tuple[Candidate, Candidate]) -> None:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    api.merge(named(LEASES, "ns", "allocator"), {"spec": {"holderIdentity": "b_10.0.0.2"}})
+    until(lambda: first.told == ["gained", "lost"])
+    assert lease(api)["holderIdentity"] == "b_10.0.0.2"
+
+
+def test_a_leader_whose_lease_was_deleted_makes_it_again(api: FakeApi, candidates: tuple[Candidate, Candidate]) -> None:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    api.delete(named(LEASES, "ns", "allocator"))
+    until(lambda: lease(api).get("holderIdentity") == "a_10.0.0.1")
+    assert first.leads
+
+
 def test_a_lease_needs_periods_in_their_order(api: FakeApi) -> None:
     with pytest.raises(ValueError, match="retry period < renew deadline < lease duration"):
         Elector(api.session(), namespace="n", name="l", identity="i", lease_duration_s=5, renew_deadline_s=10)

@@ -20,7 +20,7 @@ from .errors import ClusterError, Conflict, NotFound
 from .metadata import Metadata
 from .objects import Lease, LeaseSpec
 from .paths import LEASES, collection, named
-from .session import Session
+from .session import Session, decode
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Elector:
         self._on_gained, self._on_lost = on_gained or (lambda: None), on_lost or (lambda: None)
         self._stopping = threading.Event()
         self._renewed_at: float | None = None
+        self._written: Lease | None = None
+        """The Lease as our last write left it; None where another may have changed it."""
         self._observed: LeaseSpec | None = None
         self._observed_at = 0.0
         self._leading = False
@@ -117,7 +119,13 @@ class Elector:
             log.exception("lease %s/%s: listener failed", self._namespace, self._name)
 
     def _acquire_or_renew(self, now: float) -> bool:
-        """True: ours. False: somebody else's."""
+        """True: ours. False: somebody else's.
+
+        A leader writes over what it wrote last without reading it, as client-go does: a conflict tells it to look.
+        """
+        written, self._written = self._written, None
+        if self._leading and written is not None and self._write("PUT", written.metadata, written.spec, now):
+            return True
         timeout_s = self._renew_deadline_s / 2
         try:
             lease = self._session.get(self._path, Lease, timeout_s=timeout_s)
@@ -146,13 +154,13 @@ class Elector:
             lease_transitions=transitions if old is None or ours_already else transitions + 1,
         )
         try:
-            self._send(method, metadata, spec)
-        except Conflict:
+            self._written = self._send(method, metadata, spec)
+        except (Conflict, NotFound):
             return False
         self._observe(spec, now)
         return True
 
-    def _send(self, method: str, metadata: Metadata, spec: LeaseSpec) -> None:
+    def _send(self, method: str, metadata: Metadata, spec: LeaseSpec) -> Lease:
         kept = {"name": self._name, "namespace": self._namespace}
         if metadata.resource_version:
             kept |= {"resourceVersion": metadata.resource_version, "uid": metadata.uid}
@@ -163,7 +171,7 @@ class Elector:
             "spec": msgspec.to_builtins(spec),
         }
         path = collection(LEASES, self._namespace) if method == "POST" else self._path
-        self._session.request(method, path, body=body, timeout_s=self._renew_deadline_s / 2)
+        return decode(self._session.request(method, path, body=body, timeout_s=self._renew_deadline_s / 2), Lease)
 
     def _release(self) -> None:
         try:
