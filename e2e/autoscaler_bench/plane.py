@@ -23,7 +23,8 @@ from e2e.testbed.shell import run
 from e2e.testbed.toolchain import UPSTREAM
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = Path("/tmp/hasgpu-autoscaler-bench")
+FOLDER = Path(f"/tmp/hasgpu-autoscaler-bench-{os.getpid()}")
+"""Of this run alone: two may run at a time, each in a network of its own."""
 SYSTEM = "knative-serving"
 _CERTIFICATE = FOLDER / "certificates/apiserver.crt"
 """Signed by itself at its first start; clients trust exactly it."""
