@@ -19,10 +19,11 @@ def served_latencies_s(
     requests: int,
     seed: int,
     grace_s: float = 0.0,
+    gap_s: float = 0.0,
 ) -> NDArray[np.float64]:
     """Seconds from arrival to completion of each request; ``works_s`` of 1, 2, ... requests at once. Written apart
     from the law it checks. With a grace, slot time that was not used is saved, up to a period's share, and may be
-    spent so far past later slots."""
+    spent so far past later slots. With a gap, the server takes that long between two inferences."""
     period = float(period_s(quota, window_s))
     slot, most = quota * period, quota * max(window_s, period)
     arrivals = np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, requests)).tolist()
@@ -38,15 +39,15 @@ def served_latencies_s(
             usable = max(start + slot - at, 0.0)
             if grace_s > 0.0:
                 saved = min(most, saved + _owned(seen_at, at, period, slot))
-                usable = min(usable + saved, max(start + slot + grace_s - at, 0.0))
+                usable = min(usable + saved, max(start + min(slot + grace_s, period) - at, 0.0))
             done = min(usable, left)
             left -= done
             if grace_s > 0.0:
                 saved, seen_at = saved + _owned(at, at + done, period, slot) - done, at + done
             at = at + done if left <= 1e-12 else start + period
-        free_at = at
+        free_at = at + gap_s
         for index in range(first, first + count):
-            latencies[index] = free_at - arrivals[index]
+            latencies[index] = at - arrivals[index]
         first += count
     return latencies
 

@@ -69,15 +69,26 @@ def _sojourns(times: Floats, rate: float) -> tuple[Floats, Floats]:
     rest = (took[:, None] - at)[:, :, None]
     came = np.arange(_most_likely(rate * times[-1]))
     ahead = left[:, None, None] + came[None, None, :]
-    full = ahead // most
-    before = rest + full * times[-1]
-    # What comes until its own batch begins, joins it: by its mean.
-    size = np.clip(ahead + 1 + rate * before - full * most, ahead + 1 - full * most, most)
-    whole = size.astype(np.intp)
-    value = before + times[whole - 1] + (size - whole) * np.diff(times, append=times[-1])[whole - 1]
+    before = rest + ahead // most * times[-1]
+    position = np.broadcast_to(ahead % most, before.shape)
     weight = (chance * rate * took)[:, None, None] / _INSTANTS * _poisson(rate * at, len(came))
-    # A request that finds nobody begins a service of its own.
-    return np.append(value.ravel(), times[0]), np.append(weight.ravel(), idle)
+    # What comes until its own batch begins, joins it.
+    joined = _poisson(rate * before, most)
+    values, weights = [np.array([times[0]])], [np.array([idle])]  # a request that finds nobody is served at once
+    for size in range(1, most + 1):
+        fits = position < size
+        joins = size - 1 - position[fits]
+        part = joined[fits, joins] if size < most else 1.0 - _below(joined[fits], joins)
+        values.append(before[fits] + times[size - 1])
+        weights.append(weight[fits] * part)
+    return np.concatenate(values), np.concatenate(weights)
+
+
+def _below(chances: Floats, counts: NDArray[np.int64]) -> Floats:
+    """P(fewer than so many), line by line."""
+    sums = np.concatenate([np.zeros((len(chances), 1)), np.cumsum(chances, axis=1)], axis=1)
+    result: Floats = sums[np.arange(len(chances)), counts]
+    return result
 
 
 def _stationary(left: NDArray[np.int64], means: Floats) -> Floats:

@@ -33,9 +33,9 @@ SM_PERCENTS: tuple[int, ...] = tuple(range(5, 101, 5))
 _HALVINGS = 40
 _MOST_TOGETHER = 8
 """Requests of a batch that are told apart."""
-_TYPICAL_FILL = 0.6
-_BUSY_PERIODS = 3.5
-"""Both chosen on 70 drawn slices served exactly, with the gate's balance."""
+_ROUNDS = 3
+_EARLIER = 0.35
+"""In the tail of an M/D/1 queue the busy period began so many latencies before, beside 1 / (1 - load)."""
 _TIMES_GRAIN = 0.03
 """In the logarithm of a batch's time in a lone request's: shares that scale alike share one queue."""
 _QUOTAS: Floats = np.arange(MIN_TIME_QUOTA_PERCENT, 101) / 100.0
@@ -169,34 +169,43 @@ def latency_quantile_s(
     """
     works = _batch_works_s(surface, terms, (sm_percent,))[:, 0]
     times = tuple(float(value) for value in works / works[0])
-    load = requests_per_s * float(works[0]) * 100.0 / quota_percent / most_load(times)
+    quota = quota_percent / 100.0
+    load = requests_per_s * float(works[0]) / quota / most_load(times)
     if load >= 1.0:
         return math.inf
-    laid = np.full((1, 1), quota_percent / 100.0)
-    share = np.minimum(laid * (1.0 + _made_up(works, terms, quota_percent / 100.0, load)), 1.0)
-    load *= float(laid[0, 0] / share[0, 0])
-    low_s, high_s = 0.0, 100.0 * float(works[-1]) * 100.0 / quota_percent + 10.0 * terms.window_s
+    found_s = _quantile_s(terms, works, times, quota, quota, load)
+    for _ in range(_ROUNDS if terms.grace_s > 0.0 and quota < 1.0 else 0):
+        share = min(quota * (1.0 + _made_up(terms, quota, load, float(works[0]), found_s)), 1.0)
+        found_s = _quantile_s(terms, works, times, quota, share, load * quota / share)
+    return found_s + terms.overhead_s
+
+
+def _quantile_s(
+    terms: CapacityTerms, works: Floats, times: tuple[float, ...], quota: float, share: float, load: float
+) -> float:
+    """Of a pod whose slots are laid for a quota and give it a share of the time."""
+    low_s, high_s = 0.0, 100.0 * float(works[-1]) / quota + 10.0 * terms.window_s
+    late_most = 1.0 - terms.percentile / 100.0
     for _ in range(_HALVINGS):
         middle_s = (low_s + high_s) / 2.0
-        slack, piled_up = _slack(share, terms.window_s, middle_s, laid)
-        late = float(sojourn_tail(times, load, (slack - load * piled_up) / works[0]).mean())
-        low_s, high_s = (middle_s, high_s) if late > 1.0 - terms.percentile / 100.0 else (low_s, middle_s)
-    return high_s + terms.overhead_s
+        slack, piled_up = _slack(np.full((1, 1), share), terms.window_s, middle_s, np.full((1, 1), quota))
+        late = float(sojourn_tail(times, load, (slack + terms.gap_s - load * piled_up) / works[0]).mean())
+        low_s, high_s = (middle_s, high_s) if late > late_most else (low_s, middle_s)
+    return high_s
 
 
-def _made_up(works: Floats, terms: CapacityTerms, quota: float, load: float) -> float:
-    """How much longer slots are where a pod has saved time while it was idle: by the grace, as long as that lasts.
+def _made_up(terms: CapacityTerms, quota: float, load: float, work_s: float, latency_s: float) -> float:
+    """How much longer slots are where a pod has saved time: by the grace, as long as that lasts.
 
-    It saves up to its share of a window. A busy period of the length that matters for a high percentile uses some
-    part of that in each slot; what is missing of it, later slots lack.
+    It saves up to its share of a window while it is idle, and whatever its server takes between two inferences. A
+    request that takes so long has waited in a busy period that began earlier, the earlier the higher the load; each
+    slot since then used a grace, and what is missing of it, later slots lack.
     """
-    if terms.grace_s <= 0.0 or quota >= 1.0:
-        return 0.0
     period = float(period_s(quota, terms.window_s))
-    slot, saved = quota * period, quota * max(terms.window_s, period)
-    batch = works[0] + _TYPICAL_FILL * (works[-1] - works[0])
-    used = terms.grace_s / (slot + terms.grace_s) * batch * _BUSY_PERIODS / (1.0 - load)
-    return float(min(1.0, saved / used) * terms.grace_s / slot)
+    slot = quota * period
+    slots = latency_s * (_EARLIER + 1.0 / (1.0 - load)) / period
+    saved = quota * max(terms.window_s, period) + slots * slot * terms.gap_s / work_s
+    return min(1.0, saved / (slots * terms.grace_s)) * terms.grace_s / slot
 
 
 def _of_two(late: Floats, load: float) -> Floats:
