@@ -1,7 +1,8 @@
 """Process simulator, policies has-gpu-published and has-gpu-intended: the paper's autoscaler (Euro-Par 2025).
 
 ``published`` follows its artifact with what is wrong in it (`research`: one Kalman state for all functions whose bias
-compounds, occupancy that is always 0, capacities of a wrong batch, no SLO, no way below one pod, start at 30 %/30 %).
+compounds, occupancy that is always 0, capacities of a wrong batch from a table with holes, no SLO, no way below one
+pod, start at 30 %/30 %).
 ``intended`` is the same law with those repaired: a filter per function, capacities from the profile for slices that
 meet the SLO, deficits that are fitted, rows that never exceed the GPU.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hasgpu.model.decision import reason
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
+from hasgpu.model.profile import LatencyProfile
 from hasgpu.simulator.believed import Belief, surface_of
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.deployed import Deployed
@@ -28,9 +31,16 @@ from .trailing_rate import TrailingRate
 DOWN, STEP, COOLDOWN_S, LEAST_QUOTA = 0.3, 10, 10.0, 10
 START = (30, 30)
 FRONT_END_S = 0.07
+SCRAPE_S = 5.0
+"""How often the artifact's counter is read, at a phase against the load that nobody knows. Its ``rate(counter[10s])``
+always holds two readings, which Prometheus extrapolates: that is the rate of the last five seconds, not of ten."""
+SETTLED = 60
+"""Ticks after which the compounding filter's state stands still."""
 BATCH = 4
 MISNAMED = ("mobilenet_v3_large", "shufflenet_v2_x0_5")
 """Models that the artifact's tables know by another name: it takes their capacity for 0 and gives them all the time."""
+UNLISTED = {"resnet50": (60, 80), "convnext_large": (60,)}
+"""Quotas that the artifact's tables lack: it takes their capacity for 0 and steps over them."""
 
 
 @dataclass(slots=True)
@@ -75,21 +85,25 @@ class HasGpu:
         up: float = 0.9,
         slack: float = 1.0,
         start: tuple[int, int] = START,
-        capacity: float = 1.0,
+        phase_s: float = 0.0,
     ) -> None:
         self._belief, self._published, self._up = belief, published, up
-        self._start, self._factor, self._slack = start, capacity, slack
+        self._start, self._phase_s, self._slack = start, phase_s, slack
         self._scaled: dict[RevisionKey, _Scaled] = {}
 
     def start(self, cluster: Cluster) -> None:
         shared = Kalman()
+        for _ in range(SETTLED):
+            # The one filter has run, without load, long before the function is asked for anything.
+            shared.update(0.0, compounding=True)
         for key, function in cluster.functions.items():
             throughput = throughput_of(function.spec, self._belief, Sizing(1.0, self._slack))
             start = self._start
             if not self._published:
                 start = throughput.best_unit(tuple(range(LEAST_QUOTA, 101, STEP)))
             kalman = shared if self._published else Kalman()
-            scaled = _Scaled(throughput, TrailingRate(10.0, 5.0 if self._published else 1.0), kalman, start)
+            rate = TrailingRate(SCRAPE_S, SCRAPE_S, self._phase_s) if self._published else TrailingRate(10.0)
+            scaled = _Scaled(throughput, rate, kalman, start)
             self._scaled[key] = scaled
             self._add(cluster, function, start, at_once=True)
 
@@ -120,11 +134,13 @@ class HasGpu:
         """Requests/s of a slice as it thinks: published, a mean over 70 ms and half a batch of four."""
         if not self._published:
             return scaled.throughput.per_s(sm, quota)
-        if spec.profile.model in MISNAMED:
+        if spec.profile.model in MISNAMED or quota in UNLISTED.get(spec.profile.model, ()):
             return 0.0
-        surface = surface_of(spec, self._belief.product)
-        latency_s = max(surface.work_s(BATCH, sm), surface.launch_s(quota))
-        return self._factor * (BATCH + 1) / 2.0 / (latency_s + FRONT_END_S)
+        listed_s = _listed_s(spec.profile, sm, quota)
+        if listed_s is None:
+            surface = surface_of(spec, self._belief.product)
+            listed_s = max(surface.work_s(BATCH, sm), surface.launch_s(quota))
+        return (BATCH + 1) / 2.0 / (listed_s + FRONT_END_S)
 
     def _grow(self, cluster: Cluster, function: Deployed, scaled: _Scaled, pods: list[Pod], deficit: float) -> None:
         for pod in sorted(pods, key=lambda each: -each.sm_percent):
@@ -190,3 +206,11 @@ class HasGpu:
             cluster.log.said(function.key, cluster.now, (facts,))
         cluster.start_pod(function.key, found, at_once=at_once)
         return True
+
+
+@lru_cache(maxsize=10_000)
+def _listed_s(profile: LatencyProfile, sm: int, quota: int) -> float | None:
+    """The measured cell at the artifact's batch: where its table has one, that is what it holds."""
+    cells = (cell for measurement in profile.measurements for cell in measurement.cells)
+    found = (c for c in cells if (c.batch, c.sm_percent, c.quota_percent) == (BATCH, sm, quota))
+    return next((cell.latency_ms / 1000.0 for cell in found), None)

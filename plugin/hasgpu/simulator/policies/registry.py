@@ -37,8 +37,8 @@ class Tuning:
     """The slice of kpa-static is the cheapest that carries so much."""
     has_gpu_up: float = 0.9
     has_gpu_start: tuple[int, int] = START
-    has_gpu_capacity: float = 1.0
-    """Published: a factor on what it thinks a slice carries."""
+    has_gpu_phase_s: float = 0.0
+    """Published: when within five seconds it reads the rate."""
     utilisation: float = 0.6
     """Of the time a latency leaves, for fast-gshare, dilu-like and infless-like."""
     slack: float = 0.7
@@ -101,7 +101,7 @@ def _published(setup: Setup, tuning: Tuning) -> Policy:
         belief_of(setup, tuning),
         published=True,
         start=tuning.has_gpu_start,
-        capacity=tuning.has_gpu_capacity,
+        phase_s=tuning.has_gpu_phase_s,
     )
 
 

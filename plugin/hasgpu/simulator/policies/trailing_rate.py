@@ -8,12 +8,11 @@ from collections import deque
 class TrailingRate:
     """Requests/s over a trailing window, as ``rate(counter[10s])`` reads a scraped counter."""
 
-    __slots__ = ("_counts", "_scrape_s", "_seen", "_window_s")
+    __slots__ = ("_counts", "_phase_s", "_scrape_s", "_window_s")
 
-    def __init__(self, window_s: float, scrape_s: float = 1.0) -> None:
-        self._window_s, self._scrape_s = window_s, scrape_s
+    def __init__(self, window_s: float, scrape_s: float = 1.0, phase_s: float = 0.0) -> None:
+        self._window_s, self._scrape_s, self._phase_s = window_s, scrape_s, phase_s
         self._counts: deque[tuple[float, float]] = deque()
-        self._seen = 0.0
 
     def count(self, now: float, requests: float) -> None:
         """Requests of the second that has just ended."""
@@ -21,12 +20,17 @@ class TrailingRate:
 
     def per_s(self, now: float) -> float:
         """As of the last scrape."""
-        at = now // self._scrape_s * self._scrape_s
-        while self._counts and self._counts[0][0] <= at - self._window_s:
+        at = (now - self._phase_s) // self._scrape_s * self._scrape_s + self._phase_s
+        while self._counts and self._counts[0][0] <= at - self._window_s - 1.0:
             self._counts.popleft()
+        # A report comes a little after its second: that of the scrape's own second belongs to it.
+        scraped = [(when, requests) for when, requests in self._counts if when <= at + 0.5]
+        if not scraped:
+            return 0.0
         # Before the window has filled, the span there is counts.
         span_s = max(min(self._window_s, at), self._scrape_s)
-        return sum(requests for when, requests in self._counts if when <= at + 0.5) / span_s
+        from_s = scraped[-1][0] - self._window_s + 0.5
+        return sum(requests for when, requests in scraped if when > from_s) / span_s
 
 
 class LastSeconds:
