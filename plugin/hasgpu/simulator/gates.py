@@ -9,6 +9,7 @@ Interference is what pods of other rows of the GPU add while they run (caches, m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -48,8 +49,10 @@ class Device:
 class Gates:
     """Lays rows under one of the gates."""
 
-    def __init__(self, gate: Gate, window_s: float, interference: float, rows: RowPolicy = "slots") -> None:
-        self._gate, self._window_s, self._interference = gate, window_s, interference
+    def __init__(
+        self, gate: Gate, window_s: float, interference: float, rows: RowPolicy = "slots", rest_s: float = math.inf
+    ) -> None:
+        self._gate, self._window_s, self._interference, self._rest_s = gate, window_s, interference, rest_s
         self._lends = rows == "borrow" and gate == "gpu-time"
         self.paced = gate == "launch" or interference > 0.0
         """True where what runs beside a pod on its GPU changes its pace."""
@@ -68,6 +71,7 @@ class Gates:
         for pod, truth, batch_size in truths:
             pod.together = row.shared if self._lends else None
             pod.relay(now, lanes[pod.key.uid], self._seconds(pod, truth, batch_size), _work(pod, truth, batch_size))
+            pod.rest_s = self._rest_s if self._gate == "launch" else math.inf
             if self.paced:
                 pod.pace = lambda each, at: self._pace(device, row, each, at)
 

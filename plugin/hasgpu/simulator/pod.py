@@ -45,9 +45,11 @@ class Pod:
         "laid_percent",
         "lane",
         "pace",
+        "priority",
         "queue",
         "ready",
         "requests",
+        "rest_s",
         "revision",
         "seconds_of",
         "slice",
@@ -56,8 +58,17 @@ class Pod:
         "work_of",
     )
 
-    def __init__(self, key: PodKey, revision: RevisionKey, wanted: GpuSlice, requests: Requests, batch: int) -> None:
+    def __init__(
+        self,
+        key: PodKey,
+        revision: RevisionKey,
+        wanted: GpuSlice,
+        requests: Requests,
+        batch: int,
+        priority: int = 0,
+    ) -> None:
         self.key, self.revision, self.slice, self.requests = key, revision, wanted, requests
+        self.priority = priority
         self.laid_percent, self.laid_generation = wanted.time_quota.percent, wanted.generation
         self.ready = self.terminating = False
         self.gone_s = math.inf
@@ -69,6 +80,8 @@ class Pod:
         self.together: Together | None = None
         self.lane: Lane = OPEN
         self.pace: Pace | None = None
+        self.rest_s = math.inf
+        """After so long without work an inference is not slowed by the quota."""
         self.seconds_of: Sequence[float] = ()
         """Seconds of open lane that an inference takes, by its number of requests."""
         self.work_of: Sequence[float] = ()
@@ -90,6 +103,7 @@ class Pod:
             slice=self.slice,
             ready=self.ready and not self.terminating,
             terminating=self.terminating,
+            priority=self.priority,
             applied_generation=self.laid_generation,
             applied_quota_percent=self.laid_percent,
         )
@@ -114,7 +128,7 @@ class Pod:
         queue, requests, limit = self.queue, self.requests, self._batch_size
         arrived, finished, noise = requests.arrived_s, requests.finished_s, requests.noise
         finish, pace = self.lane.finish, self.pace
-        free, seconds_of, work_of = self.free_s, self.seconds_of, self.work_of
+        free, seconds_of, work_of, rest = self.free_s, self.seconds_of, self.work_of, self.rest_s
         while queue and free <= now:
             first = queue.popleft()
             start = arrived[first]
@@ -126,7 +140,7 @@ class Pod:
                 batch.append(queue.popleft())
                 count += 1
             part = noise[first] if pace is None else noise[first] * pace(self, start)
-            left = seconds_of[count] * part
+            left = (work_of if start - free >= rest else seconds_of)[count] * part
             free = finish(start, left)
             self.busy_s += work_of[count] * part
             for each in batch:
