@@ -9,7 +9,7 @@ nothing and GPUs enough, the bound is reached: each request gets a pod of its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from .deployed import Deployed
 from .functions_file import FunctionSpec
 from .result import latencies_s
 from .run import Setup, untouched
+from .truth import Truth
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +33,9 @@ class LeastCost:
     def __init__(self, spec: FunctionSpec, gate: str) -> None:
         self._slack_s = np.linspace(0.0, max(spec.slo_s - spec.overhead_s, 1e-6) * 2.0, _GRID)
         self._cost = np.full(_GRID, np.inf)
-        for seconds, cost in _hulls(spec, gate):
+        explicit = spec.intent.sm_partition
+        shares = (explicit.percent,) if explicit is not None else tuple(range(1, 101))
+        for seconds, cost in _hulls(spec.truth, shares, spec.intent.batch_size, gate):
             # Each grid point stands for all slacks up to the next one: the cost there is never above the true one.
             ahead = np.append(self._slack_s[1:], self._slack_s[-1])
             values = np.interp(ahead, seconds, cost)
@@ -46,17 +49,19 @@ class LeastCost:
         return result
 
 
-def _hulls(spec: FunctionSpec, gate: str) -> Iterator[tuple[Floats, Floats]]:
+@lru_cache(maxsize=1000)
+def _hulls(truth: Truth, shares: tuple[int, ...], batch_size: int, gate: str) -> tuple[tuple[Floats, Floats], ...]:
     """Seconds (rising) and GPU-seconds (falling) of one request's part, for each batch and SM share."""
-    explicit = spec.intent.sm_partition
-    for batch in range(1, spec.intent.batch_size + 1):
-        for sm in (explicit.percent,) if explicit is not None else range(1, 101):
+    found = []
+    for batch in range(1, batch_size + 1):
+        for sm in shares:
             if gate == "gpu-time":
-                work = spec.truth.work_s(batch, sm)
-                yield np.array([work]), np.array([sm / 100.0 * work / batch])
+                work = truth.work_s(batch, sm)
+                found.append((np.array([work]), np.array([sm / 100.0 * work / batch])))
             else:
-                points = [(spec.truth.launch_s(batch, sm, q), q) for q in _QUOTAS]
-                yield _lower_hull([(seconds, sm * q / 1e4 * seconds / batch) for seconds, q in points])
+                points = [(truth.launch_s(batch, sm, q), q) for q in _QUOTAS]
+                found.append(_lower_hull([(seconds, sm * q / 1e4 * seconds / batch) for seconds, q in points]))
+    return tuple(found)
 
 
 def _lower_hull(points: list[tuple[float, float]]) -> tuple[Floats, Floats]:

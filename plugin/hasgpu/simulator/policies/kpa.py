@@ -58,6 +58,8 @@ class Kpa:
             reachable=True,
         )
         self._scaled: dict[RevisionKey, _Scaled] = {}
+        self._refused: tuple[float, set[tuple[int, int, int]]] = (0.0, set())
+        """Sizes for which there was no room, and at what instant."""
 
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
@@ -107,9 +109,13 @@ class Kpa:
 
     def _grow(self, cluster: Cluster, function: Deployed, count: int, *, at_once: bool = False) -> None:
         sm, quota = self._shape(function.spec)
+        size = (sm, quota, function.spec.memory_bytes)
+        if self._refused[0] != cluster.now:
+            self._refused = cluster.now, set()
         for _ in range(count):
-            found = fitted(cluster.ledger(), sm, quota, function.spec.memory_bytes)
+            found = None if size in self._refused[1] else fitted(cluster.ledger(), *size)
             if found is None:
+                self._refused[1].add(size)
                 cluster.log.said(function.key, cluster.now, (reason("no-room", sm_percent=sm, quota_percent=quota),))
                 return
             cluster.start_pod(function.key, found, at_once=at_once)
