@@ -8,8 +8,8 @@ from hasgpu.simulator.policies.registry import policy_named
 from hasgpu.simulator.run import simulate
 
 from .data import authors_function, thinned_poisson
+from .decision_cost import decision_cost
 from .job import Job, setup_of, table
-from .packing import decision_cost
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         pods = max(sample.pods for each in cluster.functions.values() for sample in each.samples)
         lines.append([policy, f"{rate:g}/s", str(pods), f"{requests}", f"{requests / taken_s:,.0f}"])
     print(table(["policy", "load", "pods at most", "requests", "requests/s of one core"], lines))
-    print(decision_cost())
+    print(decision_cost()[0])
 
 
 if __name__ == "__main__":

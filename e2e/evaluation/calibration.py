@@ -1,12 +1,20 @@
 """Evaluation: which of the authors' runs calibrate the simulator, and the three parameters that may be chosen.
 
-Fixed before any held-out run is looked at: the time outside the GPU, its deviation, and a factor on what the
-published policy thinks a slice carries. Each run's quota at its first request is an input, since the logs show that
-the authors started them differently. The published policy is given the full table, as theirs was built from it.
+The lists were fixed before any held-out run was looked at. Two parameters say what a request spends outside the GPU:
+what KServe's median leaves beside the measured inference, moved by some milliseconds for all models alike, and its
+deviation. The third is the rest after which a pod's quota does not slow its next inference. They are chosen with the
+logged quotas replayed, so that what the policy decides has no part in it. Each run's quota at its first request is an
+input, since the logs show that the authors started them differently.
+
+Three things were changed once the held-out runs had been seen, so those runs are no longer unseen. The time outside
+the GPU is told by the authors' KServe runs for each model (before: one for all). The policy's capacities are those of
+the table in their program, holes included (before: a fitted surface and a free factor on it). The rest is new; the
+calibration runs show it: lone requests at 5/s take 70-90 ms where the table, measured back to back, says 160.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 CALIBRATION = (("resnet", "rps", "2"), ("convnext", "rps", "1"), ("mobilenet", "rps", "1"))
@@ -19,15 +27,15 @@ HELD_OUT = (
     ("convnext", "stress", "2"),
     ("mobilenet", "stress", "1"),
 )
-OVERHEADS_MS = (62.0, 66.0, 70.0, 74.0)
-DEVIATIONS = (0.08, 0.12, 0.16, 0.20)
-CAPACITIES = (0.80, 0.86, 0.92, 1.0)
+SHIFTS_MS = (-8.0, -4.0, 0.0, 4.0, 8.0, 12.0)
+DEVIATIONS = (0.12, 0.16, 0.20, 0.24)
+RESTS_S = (math.inf, 0.15, 0.1, 0.05)
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The three."""
 
-    overhead_ms: float
+    shift_ms: float
     deviation: float
-    capacity: float
+    rest_s: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,7 @@ from hasgpu.simulator.workload import Floats, generator, poisson_within
 ROOT = Path(os.environ.get("DATA", Path(__file__).parents[3] / "shared/data"))
 PRODUCT = "Tesla-V100-SXM2-16GB"
 BASES_MS = {"resnet50": 84, "mobilenet_v3_large": 87, "convnext_large": 93}
+"""Medians of the authors' KServe runs, each request alone on a whole GPU."""
 OVERHEAD_S = 0.07
 PROFILED_SM, PROFILED_QUOTA = (5, 10, 30, 60, 100), (20, 40, 60, 80, 100)
 
@@ -58,10 +59,21 @@ def measured() -> Mapping[str, tuple[Cell, ...]]:
     return {model: tuple(cells) for model, cells in found.items()}
 
 
+class MeasuredTruth(Truth):
+    """Sent to another process by its model's name, so that what was asked once is remembered there."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(truth_of_cells(measured()[model]))
+        self._model = model
+
+    def __reduce__(self) -> tuple[Callable[[str], Truth], tuple[str]]:
+        return truth_of, (self._model,)
+
+
 @lru_cache(maxsize=100)
 def truth_of(model: str) -> Truth:
     """The full measured grid."""
-    return truth_of_cells(measured()[model])
+    return MeasuredTruth(model)
 
 
 @lru_cache(maxsize=100)
@@ -132,6 +144,7 @@ def twitter() -> Floats:
     return np.array([float(row["requests"]) for row in rows("workloads/twitter_per_second.csv.gz")])
 
 
+@lru_cache(maxsize=2)
 def azure(trace: str) -> Floats:
     """Arrivals of one of the Azure LLM inference traces."""
     return np.array(

@@ -1,25 +1,17 @@
-"""Evaluation: how many GPUs placement needs against a lower bound, and what a full pass of decisions costs."""
+"""Evaluation: how many GPUs placement needs against a lower bound."""
 
 from __future__ import annotations
 
 import math
-import resource
-import time
 
 import numpy as np
-from hasgpu.decision.demand import RevisionLoad
-from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
-from hasgpu.decision.policy import Policy
-from hasgpu.model.gpu import GpuSlice, Placement
+from hasgpu.model.gpu import Placement
 from hasgpu.model.keys import PodKey, RevisionKey
-from hasgpu.model.units import SmPartition, TimeQuota
-from hasgpu.simulator.believed import Belief, wish_of
 from hasgpu.simulator.policies.fixed_slice import fitted
 from hasgpu.simulator.run import simulated_gpus
 
-from .data import PRODUCT, authors_function
-from .job import table
+from .data import PRODUCT
 
 MEMORY = 16 << 30
 
@@ -72,64 +64,3 @@ def _placed(widths: np.ndarray, quotas: np.ndarray, memories: np.ndarray) -> tup
         ledger.take(Placement(pod=key, revision=RevisionKey("n", f"r{number}"), slice=found))
         used.add(found.gpu_uuid)
     return ledger, len(used)
-
-
-def decision_cost() -> str:
-    """Wall time of a full pass: one ledger, every revision decided once."""
-    lines = []
-    for revisions, gpus, passes in ((1000, 1000, 12), (10000, 5000, 3)):
-        taken = sorted(_pass_s(revisions, gpus, number) for number in range(passes))
-        lines.append(
-            [
-                f"{revisions} x {gpus}",
-                f"{1000 * taken[len(taken) // 2]:.0f} ms",
-                f"{1000 * taken[-1]:.0f} ms",
-                "≤ 100 ms" if revisions == 1000 else "≤ 1500 ms",
-            ]
-        )
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-    return table(["revisions x GPUs", "median", "slowest", "goal"], lines) + f"\n\nPeak memory {peak_mib:.0f} MiB."
-
-
-def _pass_s(revisions: int, gpus: int, number: int) -> float:
-    belief = Belief(product=PRODUCT, gate="gpu-time", free=0.0)
-    wish = wish_of(authors_function("resnet50", 2.0), belief)
-    devices = simulated_gpus(gpus, PRODUCT)
-    placements = []
-    for index in range(revisions):
-        entry = GpuSlice(
-            gpu_uuid=devices[index % gpus].uuid,
-            row=index // gpus,
-            sm_partition=SmPartition(10),
-            time_quota=TimeQuota(60),
-            memory_bytes=2 << 30,
-            generation=1,
-        )
-        key = RevisionKey("n", f"r{index}")
-        placements.append(
-            Placement(pod=PodKey("n", f"p{index}", f"u{index}"), revision=key, slice=entry, ready=True,
-                      applied_generation=1, applied_quota_percent=60)
-        )  # fmt: skip
-    chance = np.random.default_rng(number)
-    rates = chance.uniform(0.5, 20.0, size=revisions)
-    policy, started = Policy(), time.perf_counter()
-    ledger = Ledger(devices, placements)
-    for placement, rate in zip(placements, rates, strict=True):
-        view = RevisionView(
-            key=placement.revision,
-            wish=wish,
-            slo_latency_s=0.168,
-            load=RevisionLoad(
-                known=True,
-                soon_requests_per_s=float(rate),
-                startup_requests_per_s=float(rate),
-                in_flight=0.0,
-                active=True,
-                idle_s=0.0,
-            ),
-            placements=(placement,),
-            plans=(),
-            replicas=1,
-        )
-        decide(view, ledger, HybridState(), policy, 100.0)
-    return time.perf_counter() - started
