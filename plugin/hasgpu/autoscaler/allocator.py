@@ -16,6 +16,7 @@ from hasgpu.cluster.objects import Node, Pod
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, NoRoom, SliceWish, choose_slice
 from hasgpu.decision.policy import Policy
+from hasgpu.decision.precedence import Newcomer
 from hasgpu.decision.replacement import eviction, yielding
 from hasgpu.model import annotations as keys
 from hasgpu.model.decision import Reason, reason
@@ -54,6 +55,8 @@ class Pass:
     """Quota caps of revisions that must make room."""
     waiting: dict[RevisionKey, int] = field(default_factory=dict)
     """Pods that found no room."""
+    starved: list[Newcomer] = field(default_factory=list)
+    """Pods for which none of their own family can make room, so that those of lower priority must."""
 
 
 class Allocator:
@@ -156,6 +159,10 @@ class Allocator:
                 old = one.world.pods.get(leaving.pod)
                 pa = one.podautoscalers.get(revision_key(old)) if old is not None else None
                 self._telling.evicted(leaving.pod, pa, leaving.reasons)
+        if not caps:
+            rate = one.policy.first_requests_per_s
+            newcomer = Newcomer(revision=revision, priority=pod.spec.priority, wish=wish, requests_per_s=rate)
+            one.starved.append(newcomer)
         if waited_s >= PATIENCE_S:
             self._wait(one, pod, found.reasons)
         else:

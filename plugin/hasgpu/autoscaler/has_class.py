@@ -1,7 +1,8 @@
 """Process autoscaler: class has.autoscaling.hasgpu.dev. On the leader alone: looks, places, decides, writes, tells.
 
 One thread owns everything but ``_wanted``, which reconcile workers read. The order of a pass is the order of need:
-pods that wait are placed first, then each revision is decided over one ledger, then raises are written before shrinks.
+pods that wait are placed first, then each revision is decided over one ledger that all have told what they need, the
+most important first, then raises are written before shrinks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.hybrid import RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.policy import Policy
+from hasgpu.decision.precedence import take_precedence
+from hasgpu.decision.row_needs import tell_needs
 from hasgpu.model import annotations as keys
 from hasgpu.model.decider import DeciderSpec
 from hasgpu.model.decision import Decision, QuotaChange
@@ -150,21 +153,42 @@ class HasClass:
                 self._writer.scaled(ours[key], self._records[key], before, after, now)
 
     def _decide_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> None:
+        seen = self._see_all(one, ours)
+        for newcomer in one.starved:
+            take_precedence(one.ledger, newcomer)
         decided: list[tuple[Decision, PodAutoscaler, ScaledRevision]] = []
-        for key in sorted(ours, key=lambda each: _turn(one.world, each)):
+        for view, policy in seen:
+            record = self._records[view.key]
             try:
-                decision = self._decide(one, key, ours[key])
+                decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
             except Exception:
-                # The revision's edge: what one brings up must not stop the scaling of all others.
-                log.exception("%s: not decided", key)
+                log.exception("%s: not decided", view.key)
                 continue
-            if decision is not None:
-                decided.append((decision, ours[key], self._records[key]))
+            record.decision = decision if self._trusts_silence else raises_only(decision, view.replicas)
+            decided.append((record.decision, ours[view.key], record))
         # Raises use room that was free before this pass, so they need no shrink of it; a shrink can wait its turn.
         for decision, pa, record in sorted(decided, key=lambda each: not _grows(each[0].quota_changes)):
             self._write(one, decision, pa, record)
 
-    def _decide(self, one: Pass, key: RevisionKey, pa: PodAutoscaler) -> Decision | None:
+    def _see_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> list[tuple[RevisionView, Policy]]:
+        """Every revision, the most important first, with the policy for it; the ledger knows what all need."""
+        seen: list[tuple[RevisionView, Policy]] = []
+        for key in sorted(ours, key=lambda each: _turn(one.world, each)):
+            try:
+                view = self._see(one, key, ours[key])
+                if view is None:
+                    continue
+                policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
+                if self._trusts_silence:  # else nothing is lowered, so nobody can give way
+                    tell_needs(view, one.ledger, self._records[key].state, policy, one.now)
+                seen.append((view, policy))
+            except Exception:
+                # The revision's edge: what one brings up must not stop the scaling of all others.
+                log.exception("%s: not looked at", key)
+        return seen
+
+    def _see(self, one: Pass, key: RevisionKey, pa: PodAutoscaler) -> RevisionView | None:
+        """All that is known of a revision now; None where its annotations can't be obeyed."""
         read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
         record = self._record(key, one.now)
         if read is None or read.intent.slo_latency_s is None:
@@ -182,13 +206,7 @@ class HasClass:
         else:
             record.missed_s = one.now
         self._learn(one.world, read, record, placements, one.now)
-        view = self._view(one, key, pa, read, record)
-        policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
-        decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
-        if not self._trusts_silence:
-            decision = raises_only(decision, view.replicas)
-        record.decision = decision
-        return decision
+        return self._view(one, key, pa, read, record)
 
     def _learn(
         self,

@@ -35,7 +35,7 @@ F.yaml  functions: a list of
           startup (8s), overhead (0ms: time outside the GPU),
           slo-base (violations are counted at multiples of it; default:
             overhead + latency at batch 1, 100 %, 100 %),
-          min-scale, max-scale
+          min-scale, max-scale, priority (0: as a pod's)
         File names are relative to F.yaml; unknown keys are errors.
 DIR     result.json (overall, and per function under "functions"),
         decisions.jsonl (read it with `kn hasgpu explain`), PNG plots

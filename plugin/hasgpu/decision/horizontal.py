@@ -29,6 +29,8 @@ class ScaleOut:
 
     plans: tuple[GpuSlice, ...]
     reasons: tuple[Reason, ...]
+    without_room_per_s: float = 0.0
+    """What would be covered if there were room."""
 
 
 def scale_out(
@@ -48,7 +50,7 @@ def scale_out(
     """
     plans: list[GpuSlice] = []
     facts: list[Reason] = []
-    left = deficit_requests_per_s
+    left, without_room = deficit_requests_per_s, 0.0
     split = most = min(most, MOST_AT_ONCE)
     while left > 0.0 and len(plans) < most:
         task = SliceTask(
@@ -62,6 +64,7 @@ def scale_out(
         chosen = choose_first_slice(ledger, wish, task)
         if isinstance(chosen, NoRoom):
             facts += [reason("no-room", uncovered_per_s=left), *chosen.reasons]
+            without_room = left
             break
         if chosen.requests_per_s <= 0.0:
             facts.append(reason("slo-out-of-reach", uncovered_per_s=left))
@@ -70,7 +73,8 @@ def scale_out(
         plans.append(chosen.slice)
         left -= chosen.requests_per_s
         split = chosen.pods - 1 or most  # the others of the same split, then a new one
-    return ScaleOut(plans=tuple(plans), reasons=_told(plans, facts, deficit_requests_per_s, left))
+    told = _told(plans, facts, deficit_requests_per_s, left)
+    return ScaleOut(plans=tuple(plans), reasons=told, without_room_per_s=without_room)
 
 
 def _entry(revision: RevisionKey, number: int) -> PodKey:

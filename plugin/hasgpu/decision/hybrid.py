@@ -1,7 +1,8 @@
 """The decision of class has for one revision: vertical, then horizontal, then why. Pure; told the time.
 
-State goes in and comes out, frozen. The ledger is this pass's: what is decided for one revision is taken in it before
-the next revision is looked at, so no room is given twice. "We don't know" decides nothing.
+State goes in and comes out, frozen. The ledger is this pass's: first every revision tells it what its pods need of
+their rows, then one after the other is decided, the most important first. What is decided for one is taken in the
+ledger before the next is looked at, so no room is given twice. "We don't know" decides nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import QuotaBounds
 
+from .contention import contention
 from .demand import Demand, RevisionLoad, demand_of
-from .horizontal import MOST_AT_ONCE, scale_out, superfluous
+from .horizontal import MOST_AT_ONCE, ScaleOut, scale_out, superfluous
 from .ledger import Ledger
 from .placement import SliceWish
 from .policy import Policy
+from .precedence import Newcomer, take_precedence
 from .shape import LOOK_S, Regret, excess_percent, first_look_s, worth_a_change
 from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
 
@@ -46,7 +49,7 @@ class RevisionView:
     cap_percent: int = 100
     """Quota at most while somebody else must get room (a successor, a sibling)."""
     quiet_until_s: float = 0.0
-    """Before then no quota is lowered: writes of one pod keep their distance."""
+    """Before then no quota is lowered but for a mate that needs it: writes of one pod keep their distance."""
 
     @property
     def bounds(self) -> QuotaBounds:
@@ -91,9 +94,10 @@ def decide(
     if not view.load.known:
         return Decision.hold(view.key, now, reason("load-unknown")), state
     demand = demand_of(view.load, view.slo_latency_s, policy.drain_s, policy.startup_s)
-    state, held = state.held(now, _floored(demand.now_requests_per_s, view, policy), policy.hold_s)
+    state, held = state.held(now, floored(demand.now_requests_per_s, view, policy), policy.hold_s)
     shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
     serving = tuple(share for share in shares if share.placement.ready) or shares
+    contended = contention(ledger, shares)
     alpha, changes = _vertical(view, ledger, shares, serving, held, policy, now)
     scale, state = _horizontal(view, ledger, state, policy, shares, demand, held)
     return (
@@ -106,7 +110,12 @@ def decide(
             desired_pods=scale.pods,
             quota_changes=changes.now,
             victims=scale.victims,
-            reasons=(*demand.reasons, *_vertical_reasons(view, serving, alpha, held, changes), *scale.reasons),
+            reasons=(
+                *demand.reasons,
+                *_vertical_reasons(view, serving, alpha, held, changes),
+                *contended,
+                *scale.reasons,
+            ),
             waiting_changes=changes.later,
             plans=scale.plans,
         ),
@@ -114,7 +123,7 @@ def decide(
     )
 
 
-def _floored(requests_per_s: float, view: RevisionView, policy: Policy) -> float:
+def floored(requests_per_s: float, view: RevisionView, policy: Policy) -> float:
     """The least to be ready for; nothing where the user allows parked pods."""
     return requests_per_s if view.bounds.low.parked else max(requests_per_s, policy.least_requests_per_s)
 
@@ -130,19 +139,24 @@ def _vertical(
 ) -> tuple[int, OrderedChanges]:
     """Alpha from the pods that serve now, for all pods: those that start will serve with the same number."""
     known = all(share.table is not None for share in shares)
-    alpha = least_alpha(serving, view.bounds, held, view.cap_percent) if known else _unprofiled_alpha(view)
-    if view.cap_percent == 100:
-        shares = tuple(share for share in shares if not _too_soon(share, alpha, view, policy, now))
-    return alpha, order_changes(ledger, shares, alpha)
+    alpha = least_alpha(serving, view.bounds, held, view.cap_percent) if known else unprofiled_alpha(view)
+    later = {share.placement.pod for share in shares if _too_soon(share, alpha, view, policy, now)}
+    for share in shares:
+        kept = share.placement.slice.time_quota.percent if share.placement.pod in later else share.quota(alpha)
+        ledger.decide(share.placement.pod, kept)
+    return alpha, order_changes(ledger, [share for share in shares if share.placement.pod not in later], alpha)
 
 
 def _too_soon(share: Share, alpha: int, view: RevisionView, policy: Policy, now: float) -> bool:
-    """A fall that is small, or follows another write too closely, is left for later."""
-    fall = share.placement.slice.time_quota.percent - share.quota(alpha)
+    """A fall that is small, or follows another write too closely, is left for later unless somebody needs the room."""
+    written = share.placement.slice.time_quota.percent
+    if view.cap_percent < 100 or written > share.free_percent:
+        return False
+    fall = written - share.quota(alpha)
     return 0 < fall < policy.least_fall_percent or (fall > 0 and now < view.quiet_until_s)
 
 
-def _unprofiled_alpha(view: RevisionView) -> int:
+def unprofiled_alpha(view: RevisionView) -> int:
     """Nothing is known of the model: its upper bound, but for what somebody else must get."""
     return max(view.bounds.low.percent, min(view.bounds.high.percent, view.cap_percent))
 
@@ -289,7 +303,17 @@ def _out(
         total_requests_per_s=requests_per_s,
     )
     added = max(0, len(out.plans) - pods.unplanned)
-    return _Scale(max(pods.expected + added, view.least), plans=out.plans, reasons=list(out.reasons))
+    facts = [*out.reasons, *_precedence(view, ledger, out)]
+    return _Scale(max(pods.expected + added, view.least), plans=out.plans, reasons=facts)
+
+
+def _precedence(view: RevisionView, ledger: Ledger, out: ScaleOut) -> tuple[Reason, ...]:
+    """Those of lower priority make room; the pods are asked for once there is some."""
+    if not out.without_room_per_s:
+        return ()
+    priority = max((each.priority for each in view.placements), default=0)
+    newcomer = Newcomer(revision=view.key, priority=priority, wish=view.wish, requests_per_s=out.without_room_per_s)
+    return take_precedence(ledger, newcomer)
 
 
 def _in(

@@ -4,10 +4,14 @@ Invariants (design §5.1): for each row Σ quota <= 100; for each GPU Σ SM of r
 Σ processes <= the MPS client limit. ``take`` and ``grow`` refuse what would break them. What the cluster already says
 is taken as it is, even where it breaks them: then nothing has room until something shrinks or leaves.
 A quota counts as ``Placement.held_quota_percent``: a shrink gives room only once the agent has acknowledged it.
+
+Needs of placed pods are told before a pass decides; then what is open to a revision is what nobody else is due, and
+whoever holds more than that makes room at once. Of a revision that was decided counts what it will have.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +19,8 @@ from hasgpu.model.decision import Reason, reason
 from hasgpu.model.gpu import Gpu, GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import TimeQuota
+
+from .need import Need, dues
 
 
 @dataclass(slots=True)
@@ -89,6 +95,10 @@ class Ledger:
         self._books = {gpu.uuid: GpuBooks(gpu, row_percent=row_percent) for gpu in gpus}
         self._where: dict[PodKey, str] = {}
         self._pods_of: dict[RevisionKey, dict[PodKey, None]] = {}
+        self._needs: dict[PodKey, Need] = {}
+        self._waiting: dict[tuple[str, int], list[Need]] = {}
+        self._decided: dict[PodKey, int] = {}
+        self._lowest, self._highest = math.inf, -math.inf
         for placement in placements:
             self._enter(placement)
 
@@ -115,6 +125,14 @@ class Ledger:
         """The row of a placed pod."""
         books = self._books.get(placement.slice.gpu_uuid)
         return books.rows.get(placement.slice.row) if books else None
+
+    def common_row(self, placement: Placement) -> Row | None:
+        """A placed pod's row if others may ask for its time: mates or, where priorities differ, who has no room."""
+        books, row = self._books.get(placement.slice.gpu_uuid), self.row_of(placement)
+        if books is None or row is None or not books.gpu.reachable:
+            return None
+        ranked = self._lowest < self._highest
+        return row if ranked or any(pod.revision != placement.revision for pod in row.pods.values()) else None
 
     def refusal(self, wanted: GpuSlice, processes: int) -> Reason | None:
         """Why a new pod can't have a slice; None where it can."""
@@ -165,12 +183,50 @@ class Ledger:
         self._enter(changed)
         return changed
 
+    def tell(self, need: Need) -> None:
+        """What a placed pod needs of its row, before anybody is decided."""
+        self._needs[need.pod] = need
+
+    def reserve(self, gpu_uuid: str, row: int, need: Need) -> None:
+        """What a pod that found no room needs of a row: those of lower priority in it are to give way."""
+        self._waiting.setdefault((gpu_uuid, row), []).append(need)
+
+    def decide(self, pod: PodKey, quota_percent: int) -> None:
+        """What a pod will have once all of this pass is written; nobody later in the pass may count on more."""
+        self._decided[pod] = quota_percent
+
+    def need_of(self, pod: PodKey) -> Need | None:
+        """What was told of a pod."""
+        return self._needs.get(pod)
+
+    def any_below(self, priority: int) -> bool:
+        """True where there is a pod less important."""
+        return self._lowest < priority
+
+    def needs_in(self, gpu_uuid: str, row: Row) -> tuple[int, list[Need]]:
+        """(Percent of a row's time that those who told their needs share, those needs)."""
+        waiting = self._waiting.get((gpu_uuid, row.number), [])
+        told = [self._needs[pod] for pod in row.pods if pod in self._needs and pod not in self._decided]
+        silent = (pod for pod in row.pods.values() if pod.pod not in self._needs or pod.pod in self._decided)
+        taken = sum(self._decided.get(pod.pod, pod.held_quota_percent) for pod in silent)
+        return row.most_percent - taken, [*told, *waiting]
+
+    def open_percent(self, revision: RevisionKey, gpu_uuid: str, row: Row) -> int:
+        """Time of a row for a revision's pods that stay: what no other holds or, where needs are told, is due."""
+        mine = row.staying(revision)
+        if not all(pod.pod in self._needs for pod in mine):
+            return max(0, row.most_percent - row.held_percent + sum(pod.held_quota_percent for pod in mine))
+        room, needs = self.needs_in(gpu_uuid, row)
+        due = dues(room, needs)
+        return max(0, room - sum(due[need.pod] for need in needs if need.revision != revision or not need.placed))
+
     def leave(self, pod: PodKey) -> None:
         """A pod whose last process is gone."""
         gone = self.placement(pod)
         if gone is None:
             return
         del self._where[pod]
+        self._needs.pop(pod, None)
         del self._pods_of[gone.revision][pod]
         rows = self._books[gone.slice.gpu_uuid].rows
         row = rows[gone.slice.row]
@@ -191,6 +247,9 @@ class Ledger:
             row = books.rows[placement.slice.row] = Row(placement.slice.row, most_percent=self.row_percent)
         row.pods[placement.pod] = placement
         self._where[placement.pod] = placement.slice.gpu_uuid
+        if not placement.terminating:
+            self._lowest = min(self._lowest, placement.priority)
+            self._highest = max(self._highest, placement.priority)
         self._pods_of.setdefault(placement.revision, {})[placement.pod] = None
 
 

@@ -34,10 +34,10 @@ def yielding(
     """Quota caps of the newcomer's family that free the least slice in one row; empty where none can."""
     need = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
     best: tuple[int, dict[RevisionKey, int]] | None = None
-    for books, row in _rows(ledger, wish):
+    for books, row in rows_of_its_width(ledger, wish):
         caps = _caps(row, newcomer, need, family)
         room = row.most_percent - sum(_after(pod, caps) for pod in row.pods.values())
-        if caps and room >= need and (best is None or room > best[0]) and _fits_but_for_quota(books, wish):
+        if caps and room >= need and (best is None or room > best[0]) and fits_but_for_quota(books, wish):
             best = (room, caps)
     return best[1] if best is not None else {}
 
@@ -69,14 +69,16 @@ def _cheapest(ledger: Ledger, wish: SliceWish, policy: Policy) -> object:
     return choose_slice(ledger, wish, 0.0, headroom=1.0, unprofiled_sm_percent=policy.unprofiled_sm_percent)
 
 
-def _rows(ledger: Ledger, wish: SliceWish) -> Iterable[tuple[GpuBooks, Row]]:
+def rows_of_its_width(ledger: Ledger, wish: SliceWish) -> Iterable[tuple[GpuBooks, Row]]:
+    """Rows that a pod could join as far as their width goes."""
     for books in ledger.gpus():
         for row in books.rows.values():
             if wish.sm_partition is None or books.gpu.rounded_up(wish.sm_partition).percent == row.sm_percent:
                 yield books, row
 
 
-def _fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
+def fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
+    """True where a GPU has all that a pod asks for, time and SMs apart."""
     return (
         books.gpu.healthy
         and books.gpu.mps_ready

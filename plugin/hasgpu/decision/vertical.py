@@ -1,7 +1,8 @@
 """The one quota of a revision: q_i = min(free_i, alpha), alpha the least that carries the demand (design §6). Pure.
 
-free_i is what other revisions leave in pod i's row, shared equally by this revision's pods there. Knative's activator
-balances without knowing quotas, so equal quotas serve best; one number per revision costs 0.7 % over the best vector.
+free_i is what other revisions are not due in pod i's row, shared equally by this revision's pods there. Knative's
+activator balances without knowing quotas, so equal quotas serve best; one number per revision costs 0.7 % over the
+best vector.
 """
 
 from __future__ import annotations
@@ -175,6 +176,5 @@ def _free_percent(ledger: Ledger, revision: RevisionKey, placement: Placement) -
         return placement.slice.time_quota.percent
     if books is not None and not books.gpu.reachable:
         return placement.held_quota_percent  # nothing grows where the agent is silent
-    mine = row.staying(revision)
-    others = row.held_percent - sum(pod.held_quota_percent for pod in mine)
-    return max(0, row.most_percent - others) // max(1, len(mine))
+    open_percent = ledger.open_percent(revision, placement.slice.gpu_uuid, row)
+    return open_percent // max(1, len(row.staying(revision)))

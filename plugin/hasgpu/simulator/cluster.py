@@ -72,7 +72,8 @@ class Cluster:
             raise ValueError(f"{revision}: {refused}")
         self._made += 1
         key = PodKey(revision.namespace, f"{revision.name}-{self._made}", f"uid-{self._made}")
-        pod = Pod(key, revision, wanted, function.requests, function.spec.intent.batch_size)
+        spec = function.spec
+        pod = Pod(key, revision, wanted, function.requests, spec.intent.batch_size, spec.priority)
         function.pods.append(pod)
         self._asked[key] = (wanted.time_quota.percent, wanted.generation)
         self.devices[wanted.gpu_uuid].rows.setdefault(wanted.row, Row()).pods.append(pod)

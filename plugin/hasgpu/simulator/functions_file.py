@@ -27,7 +27,7 @@ from .located import InputError, Located, read_located
 from .truth import Truth, truth_of_cells, truth_of_surface
 
 _INTENT = ("slo-latency", "slo-percentile", "sm-partition", "time-quota", "gpu-memory", "batch-size")
-_OWN = ("name", "profile", "truth", "startup", "overhead", "slo-base", "min-scale", "max-scale")
+_OWN = ("name", "profile", "truth", "startup", "overhead", "slo-base", "min-scale", "max-scale", "priority")
 KEYS = (*_OWN[:3], *_INTENT, *_OWN[3:])
 _TRUTH_COLUMNS = ["batch", "sm", "quota", "latency_ms"]
 NAMESPACE = "simulated"
@@ -50,6 +50,8 @@ class FunctionSpec:
     min_scale: int = 0
     max_scale: int = 0
     """0: no bound."""
+    priority: int = 0
+    """As a pod's: the higher is served first where GPUs run out."""
 
     @property
     def name(self) -> str:
@@ -108,6 +110,7 @@ class _Reader:
             slo_base_s=_duration_s(entry, "slo-base", overhead_s + truth.work_s(1, 100)),
             min_scale=_whole(entry, "min-scale"),
             max_scale=_whole(entry, "max-scale"),
+            priority=_whole(entry, "priority"),
         )
 
     def _profile(self, entry: Located, path: Path) -> LatencyProfile:

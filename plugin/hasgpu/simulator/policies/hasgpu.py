@@ -1,7 +1,7 @@
 """Process simulator, policy hasgpu: ours. The same decisions, load tracking and placement as the autoscaler's.
 
 What the autoscaler does with API objects is done here with simulated pods: one pass places waiting pods, decides
-each revision over one ledger and carries the decisions out, raises first.
+each revision over one ledger, the most important first, and carries the decisions out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
 from hasgpu.decision.policy import Policy
+from hasgpu.decision.precedence import Newcomer, take_precedence
 from hasgpu.decision.replacement import yielding
+from hasgpu.decision.row_needs import tell_needs
 from hasgpu.model.decision import Decision
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.load import StatMessage
@@ -72,24 +74,42 @@ class Hasgpu:
     def tick(self, cluster: Cluster) -> None:
         """One pass, as HasClass makes it."""
         ledger = cluster.ledger(100 - self._belief.lent_percent)
-        for key, function in cluster.functions.items():
-            record = self._records[key]
+        functions = sorted(cluster.functions.values(), key=lambda each: -each.spec.priority)
+        starved = []
+        for function in functions:
+            record = self._records[function.key]
             record.cap_percent = 100
-            self._place(cluster, ledger, function, record, at_once=False)
-        decided: list[tuple[Decision, Deployed, _Record]] = []
-        for key, function in cluster.functions.items():
-            record = self._records[key]
+            if not self._place(cluster, ledger, function, record, at_once=False):
+                starved.append(function)
+        seen: list[tuple[RevisionView, Deployed, _Record, Policy]] = []
+        for function in functions:
+            record = self._records[function.key]
             record.load.tick(cluster.now)
             policy = replace(self._policy, startup_s=function.spec.startup_s + CREATION_S)
             view = self._view(cluster, ledger, function, record, policy)
+            tell_needs(view, ledger, record.state, policy, cluster.now)
+            seen.append((view, function, record, policy))
+        for function in starved:
+            take_precedence(ledger, self._newcomer(function))
+        decided: list[tuple[Decision, Deployed, _Record]] = []
+        for view, function, record, policy in seen:
             decision, record.state = decide(view, ledger, record.state, policy, cluster.now)
             cluster.log.decided(decision)
             record.last = decision
             decided.append((decision, function, record))
         for decision, function, record in decided:
             self._carry_out(cluster, decision, function, record)
-        if any(decision.waiting_changes for decision, _, _ in decided):
+        shrinks = any(not change.grows for decision, _, _ in decided for change in decision.quota_changes)
+        if shrinks and any(decision.waiting_changes for decision, _, _ in decided):
             self._look_again(cluster)
+
+    def _newcomer(self, function: Deployed) -> Newcomer:
+        return Newcomer(
+            revision=function.key,
+            priority=function.spec.priority,
+            wish=self._records[function.key].wish,
+            requests_per_s=self._policy.first_requests_per_s,
+        )
 
     def _view(
         self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, policy: Policy
@@ -120,8 +140,8 @@ class Hasgpu:
             quiet_until_s=record.written_s + policy.quiet_s,
         )
 
-    def _place(self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, *, at_once: bool) -> None:
-        """A pod nobody planned gets the cheapest slice that serves a little load, as the allocator gives it."""
+    def _place(self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, *, at_once: bool) -> bool:
+        """A pod nobody planned gets the cheapest slice that serves a little load; False where there is no room."""
         policy = self._policy
         while record.waiting:
             found = choose_slice(
@@ -135,10 +155,11 @@ class Hasgpu:
                 family = {function.key: record.wish.quota}
                 caps = yielding(ledger, function.key, record.wish, family)
                 record.cap_percent = caps.get(function.key, 100)
-                return
+                return bool(caps)
             pod = cluster.start_pod(function.key, found.slice, at_once=at_once)
             ledger.take(pod.placement())
             record.waiting -= 1
+        return True
 
     def _carry_out(self, cluster: Cluster, decision: Decision, function: Deployed, record: _Record) -> None:
         pods = {pod.key: pod for pod in function.pods}
