@@ -21,8 +21,8 @@ from .pod import Pod
 from .trials import Trial
 
 PRODUCT = "emulated"
-PLAN: dict[int, tuple[int, ...]] = {10: (1, 8), 20: (1, 4, 8), 40: (1, 8), 70: (1, 8), 100: (1, 4, 8)}
-"""Batches by SM share: 12 cells."""
+PLAN: dict[int, tuple[int, ...]] = dict.fromkeys((10, 20, 40, 70, 100), (1, 2, 4, 8))
+"""Batches by SM share: 20 cells."""
 INFERENCES = 7
 WAY_QUANTILE = 0.9
 """A high percentile of latency holds more than the median of the way."""
@@ -49,7 +49,7 @@ def measured_model(model: Drawn, plan: dict[int, tuple[int, ...]]) -> Measured:
     """Cells at the whole quota, way and gap."""
     cells, ways_s = [], []
     for sm, batches in plan.items():
-        with Pod(model, sm, 100) as pod:
+        with Pod(model, sm, 100) as pod, pod.ahead():
             for batch in batches:
                 path = f"/predict?batch={batch}"
                 for _ in range(WARM_UP):
@@ -69,7 +69,7 @@ def measured_model(model: Drawn, plan: dict[int, tuple[int, ...]]) -> Measured:
 
 def _cycle_s(model: Drawn, sm_percent: int) -> float:
     """From one inference to the next where somebody always waits."""
-    with Pod(model, sm_percent, 100) as pod, ThreadPoolExecutor(WAITING) as callers:
+    with Pod(model, sm_percent, 100) as pod, pod.ahead(), ThreadPoolExecutor(WAITING) as callers:
         list(callers.map(lambda _: pod.ask(), range(2 * WAITING)))
         began_s = time.monotonic()
         list(callers.map(lambda _: pod.ask(), range(CYCLES)))
@@ -80,7 +80,7 @@ def served_latencies_s(model: Drawn, trial: Trial, requests: int, most_s: float)
     """Open-loop Poisson arrivals, from the moment each was due; requests that got no answer count as endless."""
     length_s = WARM_S + min(requests / trial.requests_per_s, most_s)
     slots = (Slot(start_s=0.0, length_s=length_s, requests_per_s=trial.requests_per_s),)
-    with Pod(model, trial.sm_percent, trial.quota_percent, trial.batch_size) as pod:
+    with Pod(model, trial.sm_percent, trial.quota_percent, trial.batch_size) as pod, pod.ahead():
         for _ in range(WARM_UP):
             pod.ask()
         targets = {model.name: Target(url=f"{pod.url}/predict", host="localhost")}
