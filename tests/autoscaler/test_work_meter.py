@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hasgpu.autoscaler.observed_load import ObservedLoad
+from hasgpu.autoscaler.observed_load import ObservedLoad, horizons
 from hasgpu.autoscaler.work_meter import LEAST_WAY_S, SETTLING_REQUESTS, WorkMeter, WorkSample
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.report import PodSliceReport
 from hasgpu.model.units import SmPartition, TimeQuota
+from hasgpu.prediction.forecast_board import ForecastBoard
 
 PRODUCTS = {"GPU-a": "V100"}
 
@@ -35,7 +36,7 @@ class Watched:
 
     def __init__(self, *pods: Placement, batch_size: int = 1) -> None:
         self.meter, self.pods, self.batch_size, self.now = WorkMeter(), list(pods), batch_size, 0.0
-        self.load = ObservedLoad(0.0)
+        self.load = ObservedLoad(0.0, ForecastBoard(*horizons(0.95, 8.0)))
         self.settled = 0.0
 
     def settle(self, *reports: PodSliceReport) -> None:

@@ -1,61 +1,126 @@
-"""The forecast of a rate: calm where the load is calm, quick where it rises."""
+"""The forecast of many rates: calm where the load is calm, quick where it rises, and as often right as it says."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hasgpu.prediction.forecast import LocalLevel, first_level
+from hasgpu.prediction.forecast import Levels, Reals, Slots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-def followed(counts: list[float]) -> list[LocalLevel]:
-    """The levels after each second's count."""
-    levels = [first_level(counts[0], 1.0, 0.0)]
-    for second, count in enumerate(counts[1:], start=1):
-        levels.append(levels[-1].observed(count, 1.0, float(second)))
-    return levels
+class Followed:
+    """Some functions, a second after another; slots of five seconds, at their 95 %."""
+
+    def __init__(self, first: Reals) -> None:
+        self.levels = Levels.first(first)
+        self.slots = Slots.first(len(first), span_s=5.0, quantile=0.95).begun(self.levels)
+        self.held: list[float] = []
+
+    def second(self, counts: Reals) -> None:
+        ones = np.ones(len(counts), dtype=np.float32)
+        self.levels = self.levels.observed(counts, ones, ones)
+        self.slots = self.slots.counted(counts, ones)
+        if self.slots.ended.all():
+            self.held.append(float((self.slots.requests / self.slots.exposure_s <= self.slots.told).mean()))
+            self.slots = self.slots.begun(self.levels)
+
+    @property
+    def upper(self) -> Reals:
+        return self.slots.upper(self.levels)
+
+    @property
+    def cautious(self) -> Reals:
+        return self.slots.cautious(self.levels)
 
 
-@pytest.mark.parametrize("rate", [2.0, 10.0, 100.0])
-def test_under_a_steady_load_the_upper_quantile_covers_the_rate_and_stays_near(rate: float) -> None:
-    counts = [float(n) for n in np.random.default_rng(3).poisson(rate, 400)]
-    upper = np.array([level.quantile(level.at_s, 2.0, 1.645) for level in followed(counts)[50:]])
-    assert np.mean(upper >= rate) >= 0.9
-    assert np.median(upper) <= rate + 3.0 * np.sqrt(rate)
+def poisson(rates: list[float], functions: int = 200) -> Followed:
+    """Poisson counts at these rates, one a second."""
+    chance = np.random.default_rng(7)
+    followed = Followed(chance.poisson(rates[0], functions).astype(np.float32))
+    for rate in rates:
+        followed.second(chance.poisson(rate, functions).astype(np.float32))
+    return followed
 
 
-def test_a_step_up_is_believed_with_the_first_report_that_shows_it() -> None:
-    levels = followed([5.0] * 30 + [25.0])
-    assert levels[-1].requests_per_s >= 20.0
+def given_counts(counts: list[float]) -> Followed:
+    followed = Followed(np.array(counts[:1], dtype=np.float32))
+    for count in counts[1:]:
+        followed.second(np.array([count], dtype=np.float32))
+    return followed
+
+
+@pytest.mark.parametrize("rate", [1.0, 10.0, 100.0])
+def test_of_a_steady_load_the_quantile_holds_as_often_as_it_says(rate: float) -> None:
+    assert 0.93 < float(np.mean(poisson([rate] * 400).held[30:])) < 0.97
+
+
+def test_a_steady_load_is_known_to_within_its_own_noise() -> None:
+    # Mean 10 and Poisson noise of a five-second mean, 1.645 sqrt(10 / 5) = 2.3.
+    assert 11.5 < float(poisson([10.0] * 400).upper.mean()) < 13.5
+
+
+def test_a_fivefold_rise_is_prepared_for_with_the_first_report_that_shows_it() -> None:
+    assert given_counts([5.0] * 300 + [25.0]).cautious[0] >= 20.0
+
+
+def test_a_rise_that_may_be_chance_is_prepared_for_and_forgotten_with_the_next_second() -> None:
+    calm, risen = given_counts([10.0] * 300), given_counts([10.0] * 300 + [20.0])
+    assert risen.cautious[0] > calm.cautious[0] + 4.0
+    risen.second(np.array([10.0], dtype=np.float32))
+    assert risen.cautious[0] < calm.cautious[0] + 2.0
 
 
 def test_a_fall_is_followed_more_slowly_than_a_rise() -> None:
-    down = followed([25.0] * 30 + [5.0])[-1]
-    up = followed([5.0] * 30 + [25.0])[-1]
-    assert 25.0 - down.requests_per_s < up.requests_per_s - 5.0
-    assert followed([25.0] * 30 + [5.0] * 15)[-1].requests_per_s < 7.0
+    down, up = given_counts([25.0] * 300 + [5.0]), given_counts([5.0] * 300 + [25.0])
+    assert down.cautious[0] > 20.0
+    assert up.cautious[0] > 20.0
+    assert given_counts([25.0] * 300 + [5.0] * 120).cautious[0] < 10.0
 
 
-def test_the_further_ahead_the_more_is_held_ready() -> None:
-    level = followed([10.0] * 20)[-1]
-    assert level.quantile(20.0, 30.0, 1.645) > level.quantile(20.0, 2.0, 1.645)
+def test_over_a_longer_time_chance_evens_out() -> None:
+    levels = poisson([10.0] * 100).levels
+    near, far = (Slots.first(200, span_s=span, quantile=0.95).upper(levels).mean() for span in (5.0, 30.0))
+    assert 10.0 < far < near
+
+
+def test_a_load_that_is_wilder_than_chance_calibrates_the_quantile() -> None:
+    chance, followed = np.random.default_rng(5), Followed(np.full(200, 10.0, dtype=np.float32))
+    for _ in range(700):
+        rates = 10.0 * chance.gamma(5.0, 0.2, 200)
+        for _ in range(5):
+            followed.second(chance.poisson(rates).astype(np.float32))
+    assert np.mean(followed.held[5:25]) < 0.93
+    assert np.mean(followed.held[-100:]) > np.mean(followed.held[5:25]) + 0.01
+
+
+def test_a_silent_function_is_told_less_than_a_request_a_second_and_unlearns_nothing() -> None:
+    silent = given_counts([10.0] * 500 + [0.0] * 300)
+    learnt = silent.slots.multiple.copy()
+    for _ in range(500):
+        silent.second(np.zeros(1, dtype=np.float32))
+    assert silent.cautious[0] < 1.0
+    assert np.array_equal(silent.slots.multiple, learnt)
 
 
 def test_of_two_reporters_each_report_weighs_half() -> None:
-    level = first_level(4.0, 1.0, 0.0)
-    alone = level.observed(8.0, 1.0, 1.0)
-    shared = level.observed(8.0, 1.0, 1.0, reporters=2)
-    assert level.requests_per_s < shared.requests_per_s < alone.requests_per_s
+    level, second = Levels.first(np.full(1, 4.0, dtype=np.float32)), np.ones(1, dtype=np.float32)
+    seen = np.full(1, 6.0, dtype=np.float32)
+    alone, shared, none = (level.observed(seen, part * second, second).root[0, 0] for part in (1.0, 0.5, 0.0))
+    assert none == level.root[0, 0] < shared < alone
 
 
-def test_no_request_at_all_is_a_rate_of_zero() -> None:
-    assert followed([0.0] * 5)[-1].requests_per_s == 0.0
+def test_functions_do_not_know_of_each_other() -> None:
+    counts = np.random.default_rng(1).poisson(8.0, (60, 2)).astype(np.float32)
+    both = Followed(counts[0])
+    for second in counts[1:]:
+        both.second(second)
+    alone = given_counts([float(each) for each in counts[:, 1]])
+    assert both.upper[1] == alone.upper[0]
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=40), st.floats(0.0, 60.0))
-def test_whatever_is_reported_the_forecast_is_a_finite_rate(counts: list[float], horizon_s: float) -> None:
-    level = followed(counts)[-1]
-    assert 0.0 <= level.requests_per_s < 1e7
-    assert level.quantile(level.at_s, horizon_s, -1.0) <= level.quantile(level.at_s, horizon_s, 1.0) < 1e8
+@given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=40))
+def test_whatever_is_reported_the_forecast_is_a_finite_rate(counts: list[float]) -> None:
+    followed = given_counts(counts)
+    assert 0.0 < followed.upper[0] <= followed.cautious[0] < 1e8

@@ -27,19 +27,18 @@ from hasgpu.model.decision import Decision, QuotaChange
 from hasgpu.model.gpu import Placement
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
-from hasgpu.prediction.forecast import LocalLevel
+from hasgpu.prediction.forecast_board import ForecastBoard
 
 from . import revision_spec
 from .allocator import Allocator, Pass
 from .decision_writer import DecisionWriter
 from .gpu_world import GpuWorld, look
-from .observed_load import ObservedLoad
+from .observed_load import ObservedLoad, horizons
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
 from .profile_fitting import ProfileFitting
 from .revision_intents import RevisionIntent, RevisionIntents
-from .risk import deviations
 from .scaled_revision import ScaledRevision, raises_only, startup_s
 from .scaling_class import UNKNOWN, Wanted
 from .slice_writer import SliceWriter
@@ -72,6 +71,7 @@ class HasClass:
         self._writer = DecisionWriter(around, writer, self._telling)
         self._allocator = Allocator(self._intents, self._plans, writer, self._telling, around.tracing)
         self._records: dict[RevisionKey, ScaledRevision] = {}
+        self._forecasts = self._empty_board()
         self._lock = threading.Lock()
         self._wanted: dict[RevisionKey, int] = {}
         self._scaled: deque[tuple[RevisionKey, int, int]] = deque(maxlen=1000)
@@ -96,6 +96,7 @@ class HasClass:
         """Everything but the cluster's own state is forgotten on the way in and out."""
         self._leading, self._led_from_s, self._missed_s = leading, now, now
         self._records.clear()
+        self._forecasts = self._empty_board()
         self._plans.clear()
         self._own_writes.clear()
         self._book.clear()
@@ -134,6 +135,7 @@ class HasClass:
         ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
         ours = self._ours()
         self._keep_only(ours, now)
+        self._observe(now)
         self._book.keep_only(self._intents.profiles(ours.values()))
         policy = self._policy()
         self._plans.enter(ledger, now)
@@ -201,9 +203,7 @@ class HasClass:
         record.observe_pods(placements, one.now)
         if any(pod.gated_by(keys.SCHEDULING_GATE) for pod in self._around.pod_index.pods(key)):
             record.waited_s = one.now
-        if self._trusts_silence:
-            record.load.tick(one.now)
-        else:
+        if not self._trusts_silence:
             record.missed_s = one.now
         self._learn(one.world, read, record, placements, one.now)
         return self._view(one, key, pa, read, record)
@@ -247,7 +247,6 @@ class HasClass:
             one.now,
             # A request at zero pods needs nobody else's word.
             known=one.now - self._led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
-            deviations=deviations(settings.hasgpu.value.risk_quantile),
             startup_s=startup,
             idle_from_s=record.idle_from_s(one.now, self._gives_up_after_s(pa)),
         )
@@ -286,7 +285,7 @@ class HasClass:
 
     def _record(self, key: RevisionKey, now: float) -> ScaledRevision:
         if key not in self._records:
-            self._records[key] = ScaledRevision(load=ObservedLoad(now), seen_s=now)
+            self._records[key] = ScaledRevision(load=ObservedLoad(now, self._forecasts), seen_s=now)
         return self._records[key]
 
     def _ours(self) -> dict[RevisionKey, PodAutoscaler]:
@@ -299,24 +298,38 @@ class HasClass:
     def _keep_only(self, ours: Mapping[RevisionKey, PodAutoscaler], now: float) -> None:
         """Revisions that are gone are forgotten; a new one starts from what its service was serving."""
         for key in [key for key in self._records if key not in ours]:
-            del self._records[key]
+            self._records.pop(key).load.leave()
             self._plans.drop(key)
         for key, pa in ours.items():
             if key not in self._records:
                 record = self._record(key, now)
-                if revision_spec.reachable(pa):
-                    record.load.level = self._sibling_level(key, pa, ours)
+                sibling = self._sibling(key, pa, ours) if revision_spec.reachable(pa) else None
+                if sibling is not None:
+                    record.load.follow(sibling.load)
 
-    def _sibling_level(
+    def _sibling(
         self, key: RevisionKey, pa: PodAutoscaler, ours: Mapping[RevisionKey, PodAutoscaler]
-    ) -> LocalLevel | None:
+    ) -> ScaledRevision | None:
         service = pa.metadata.labels.get(keys.SERVICE_LABEL)
         for other, record in self._records.items():
-            if other != key and other.namespace == key.namespace and record.load.level is not None:
+            if other != key and other.namespace == key.namespace and record.load.known:
                 theirs = ours[other].metadata.labels.get(keys.SERVICE_LABEL) if other in ours else None
                 if service and theirs == service:
-                    return record.load.level
+                    return record
         return None
+
+    def _observe(self, now: float) -> None:
+        """What was reported, and where silence may be believed the silence, of all revisions at once."""
+        wanted = horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s)
+        if wanted != self._forecasts.horizons:
+            self._forecasts.aim(*wanted)
+        if self._trusts_silence:
+            for record in self._records.values():
+                record.load.tick(now)
+        self._forecasts.settle()
+
+    def _empty_board(self) -> ForecastBoard:
+        return ForecastBoard(*horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s))
 
     def _synced(self) -> bool:
         around = self._around

@@ -7,16 +7,19 @@ silent; so silence counts as zero, and whether silence may be believed is for th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from hasgpu.decision.demand import RevisionLoad
 from hasgpu.model.load import StatMessage
-from hasgpu.prediction.forecast import LocalLevel, first_level
+from hasgpu.prediction.forecast_board import ForecastBoard, Horizon
 
 REPORT_S = 1.0
 FRESH_S = 2.5
 """A reporter silent for longer has nothing to tell."""
-HORIZON_S = 2.0
-"""Until the quota can be changed again: a report and a write."""
+VERTICAL, COLD_START = 0, 1
+"""Places of the horizons on a board: what quotas and what new pods are for."""
+VERTICAL_S = 5.0
+"""About as long as a quota is held."""
 LAZINESS = 0.3
 """Pods are asked for at this part of the quota's deviations: quotas answer to chance, pods to what lasts."""
 
@@ -28,14 +31,20 @@ class _Report:
     in_flight: float
 
 
-class ObservedLoad:
-    """Fed with stats and ticks by one thread."""
+def horizons(risk_quantile: float, startup_s: float) -> tuple[Horizon, Horizon]:
+    """What a board of observed loads looks ahead to; start-up is told anew at each reading."""
+    normal = NormalDist()
+    lazy = normal.cdf(LAZINESS * normal.inv_cdf(risk_quantile))
+    return Horizon(span_s=VERTICAL_S, quantile=risk_quantile), Horizon(span_s=startup_s, quantile=lazy)
 
-    def __init__(self, now: float, sibling: LocalLevel | None = None) -> None:
+
+class ObservedLoad:
+    """Fed with stats and ticks by one thread; what is expected is on a board that all revisions share."""
+
+    def __init__(self, now: float, board: ForecastBoard) -> None:
         self._reports: dict[str, _Report] = {}
         self._quiet_since_s = now
-        self.level: LocalLevel | None = sibling
-        """What is expected; a new revision starts from its predecessor's."""
+        self._board, self._column = board, board.add()
         self.requests = 0.0
         """Requests seen so far."""
         self.in_flight_s = 0.0
@@ -53,24 +62,40 @@ class ObservedLoad:
         self.in_flight_s += in_flight * REPORT_S
         if requests > 0.0 or in_flight > 0.0:
             self._busy_until_s = now
-        self._observe(sum(report.requests for report in self._reports.values()), now, len(self._reports))
+        rate = sum(report.requests for report in self._reports.values()) / REPORT_S
+        # Each of several reporters tells its own part; a sum of which only a part is new weighs as that part.
+        self._board.note(self._column, rate, requests, REPORT_S / len(self._reports), now)
         self._quiet_since_s = now
 
     def tick(self, now: float) -> None:
         """Time passed: a second without any report was one without requests."""
         self._forget_silent(now)
-        if not self._reports and self.level is not None and now - self._quiet_since_s >= REPORT_S:
-            self._observe(0.0, now, 1)
+        if not self._reports and now - self._quiet_since_s >= REPORT_S and self._board.knows(self._column):
+            self._board.note(self._column, 0.0, 0.0, REPORT_S, now)
             self._quiet_since_s = now
 
-    def read(self, now: float, *, known: bool, deviations: float, startup_s: float, idle_from_s: float) -> RevisionLoad:
+    @property
+    def known(self) -> bool:
+        """Whether anything is expected: something was reported, of it or of who it follows."""
+        return self._board.knows(self._column)
+
+    def follow(self, sibling: ObservedLoad) -> None:
+        """A new revision expects what its predecessor does."""
+        self._board.follow(self._column, sibling._column)
+
+    def leave(self) -> None:
+        """The revision is gone: nothing may be called after this."""
+        self._board.drop(self._column)
+
+    def read(self, now: float, *, known: bool, startup_s: float, idle_from_s: float) -> RevisionLoad:
         """Load as the decision reads it; ``idle_from_s``: idle time does not begin before then."""
         fresh = [report for report in self._reports.values() if now - report.at_s <= FRESH_S]
-        level = self.level if self._alive(now) else None
+        self._board.span(self._column, COLD_START, startup_s)
+        expected = self._alive(now) and self.known
         return RevisionLoad(
             known=known,
-            soon_requests_per_s=level.quantile(now, HORIZON_S, deviations) if level else 0.0,
-            startup_requests_per_s=level.quantile(now, startup_s, LAZINESS * deviations) if level else 0.0,
+            soon_requests_per_s=self._board.cautious(self._column, VERTICAL) if expected else 0.0,
+            startup_requests_per_s=self._board.cautious(self._column, COLD_START) if expected else 0.0,
             in_flight=sum(report.in_flight for report in fresh),
             active=self.active(now),
             idle_s=now - max(self._busy_until_s, idle_from_s),
@@ -87,12 +112,6 @@ class ObservedLoad:
     def _alive(self, now: float) -> bool:
         """Long after the last request the upper quantile of a rate of zero is no reason to hold GPU time."""
         return now - self._busy_until_s < 4 * FRESH_S
-
-    def _observe(self, requests: float, now: float, reporters: int) -> None:
-        if self.level is None:
-            self.level = first_level(requests, REPORT_S, now)
-        else:
-            self.level = self.level.observed(requests, REPORT_S, now, reporters)
 
     def _forget_silent(self, now: float) -> None:
         self._reports = {name: report for name, report in self._reports.items() if now - report.at_s <= FRESH_S}

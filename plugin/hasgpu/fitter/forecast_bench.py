@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hasgpu.prediction.quantile_load import QuantileLoads, Reals
+from hasgpu.prediction.forecast import Levels, Reals, Slots
 
 Floats = NDArray[np.float64]
 
@@ -57,13 +57,15 @@ def forecast_scores(folder: Path, load: Load) -> ForecastScore:
     """One trace, replayed slot by slot through the forecast that the autoscaler runs."""
     counts = second_counts(folder, load)
     rates = counts.mean(axis=1)
-    loads = QuantileLoads.starting(counts[0, :1], span_s=SLOT_S, quantile=QUANTILE)
+    levels, second_s = Levels.first(counts[0, :1]), np.ones(1, dtype=np.float32)
+    slots = Slots.first(1, span_s=SLOT_S, quantile=QUANTILE).begun(levels)
     told = np.zeros(len(rates))
-    for index in range(len(rates)):
-        told[index] = loads.upper_requests_per_s()[0]
-        loads = loads.scored(rates[index : index + 1])
-        for second in range(int(SLOT_S)):
-            loads = loads.observed(counts[index, second : second + 1])
+    for index, slot in enumerate(counts):
+        told[index] = slots.told[0]
+        for requests in slot.reshape(-1, 1):
+            levels = levels.observed(requests, second_s, second_s)
+            slots = slots.counted(requests, second_s)
+        slots = slots.begun(levels)
     scored = slice(int(_WARM_PART * len(rates)), None)
     return judged(told[scored], rates[scored].astype(np.float64))
 

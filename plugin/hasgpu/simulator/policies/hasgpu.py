@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hasgpu.autoscaler.observed_load import ObservedLoad
-from hasgpu.autoscaler.risk import deviations
+from hasgpu.autoscaler.observed_load import ObservedLoad, horizons
 from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
@@ -21,6 +20,7 @@ from hasgpu.decision.row_needs import tell_needs
 from hasgpu.model.decision import Decision
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.load import StatMessage
+from hasgpu.prediction.forecast_board import ForecastBoard
 from hasgpu.simulator.believed import Belief, wish_of
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.deployed import Deployed
@@ -54,14 +54,15 @@ class Hasgpu:
     tick_s: float | None = None
 
     def __init__(self, belief: Belief, policy: Policy, risk_quantile: float) -> None:
-        self._belief, self._policy, self._deviations = belief, policy, deviations(risk_quantile)
+        self._belief, self._policy = belief, policy
+        self._board = ForecastBoard(*horizons(risk_quantile, policy.startup_s))
         self._records: dict[RevisionKey, _Record] = {}
         self._again_s = 0.0
 
     def start(self, cluster: Cluster) -> None:
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         for key, function in cluster.functions.items():
-            record = _Record(wish=wish_of(function.spec, self._belief), load=ObservedLoad(0.0))
+            record = _Record(wish=wish_of(function.spec, self._belief), load=ObservedLoad(0.0, self._board))
             self._records[key] = record
             record.waiting = max(1, function.spec.min_scale)
             self._place(cluster, ledger, function, record, at_once=True)
@@ -73,6 +74,8 @@ class Hasgpu:
 
     def tick(self, cluster: Cluster) -> None:
         """One pass, as HasClass makes it."""
+        for record in self._records.values():
+            record.load.tick(cluster.now)
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         functions = sorted(cluster.functions.values(), key=lambda each: -each.spec.priority)
         starved = []
@@ -84,7 +87,6 @@ class Hasgpu:
         seen: list[tuple[RevisionView, Deployed, _Record, Policy]] = []
         for function in functions:
             record = self._records[function.key]
-            record.load.tick(cluster.now)
             policy = replace(self._policy, startup_s=function.spec.startup_s + CREATION_S)
             view = self._view(cluster, ledger, function, record, policy)
             tell_needs(view, ledger, record.state, policy, cluster.now)
@@ -120,7 +122,6 @@ class Hasgpu:
         load = record.load.read(
             now,
             known=True,
-            deviations=self._deviations,
             startup_s=policy.startup_s,
             idle_from_s=record.ready_since_s if record.ready_since_s is not None else now,
         )
