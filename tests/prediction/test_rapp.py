@@ -83,6 +83,13 @@ def test_a_cell_of_the_gpu_time_gate_is_read_as_work() -> None:
     assert predicted_s == pytest.approx(work_s, rel=0.03)
 
 
+def test_below_the_least_share_the_interval_of_work_reaches_what_one_over_sm_would_be() -> None:
+    table = fit_rapp(REFERENCE, measured((1, 50, 100), gate="gpu-time"))
+    fewer, least = (table.predict(product_of((1,), (sm,), (100,))) for sm in (5, 50))
+    assert fewer.high_s[0] >= 10.0 * least.latency_s[0] * (1.0 - 1e-9)
+    assert fewer.latency_s[0] < fewer.high_s[0]
+
+
 def test_leaving_a_cell_out_is_like_never_having_measured_it() -> None:
     full = measured(*PLAN)
     left_out = left_one_out(REFERENCE, full)

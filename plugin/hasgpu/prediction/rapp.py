@@ -101,7 +101,11 @@ def fit_rapp(
     estimate = corrected(fit_field(known, points, log_seconds), grid)
     if measurement.gate == "gpu-time":
         estimate = _of_work(fit_field(known.of_work_alone(), points, log_seconds), grid, estimate)
-    factor = reference.intervals.factor(len(points))
+    deviation = estimate.deviation.reshape(shape)
+    log_latency = falling_table(estimate.latency.reshape(shape), deviation**-2)
+    half_width = np.maximum(reference.intervals.factor(len(points)) * deviation, LEAST_HALF_WIDTH)
+    if measurement.gate == "gpu-time" and len(points):
+        half_width = np.maximum(half_width, _short_of_linear(log_latency, sms, int(points.sm.min())))
     return RappTable(
         gate=measurement.gate,
         window_s=measurement.window_ms / 1000.0,
@@ -109,8 +113,8 @@ def fit_rapp(
         batches=batches,
         sms=sms,
         quotas=quotas,
-        log_latency=falling_table(estimate.latency.reshape(shape), (estimate.deviation**-2).reshape(shape)),
-        half_width=np.maximum(factor * estimate.deviation, LEAST_HALF_WIDTH).reshape(shape),
+        log_latency=log_latency,
+        half_width=half_width,
         spans=tuple(_span(values) for values in (points.batch, points.sm, points.quota)),
     )
 
@@ -137,6 +141,15 @@ def _of_work(field: Field, grid: Points, launched: Estimate) -> Estimate:
         latency=np.where(whole, known.work, np.maximum(known.work, launched.launch)),
         deviation=np.where(whole, known.deviation, launched.deviation),
     )
+
+
+def _short_of_linear(log_latency: Floats, sms: Sequence[int], least_sm: int) -> Floats:
+    """How far, below the least share that was measured, time is short of growing as 1/SM: a bound nobody disproved."""
+    known = sms.index(least_sm)
+    linear = log_latency[:, known : known + 1] + np.log(least_sm / np.array(sms, dtype=np.float64))[None, :, None]
+    linear[:, known:] = -np.inf
+    result: Floats = linear - log_latency
+    return result
 
 
 def _span(values: NDArray[np.int64]) -> tuple[int, int]:
