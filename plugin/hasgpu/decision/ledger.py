@@ -102,6 +102,11 @@ class Ledger:
         for placement in placements:
             self._enter(placement)
 
+    def copy(self) -> Ledger:
+        """The same books, to try something on."""
+        placements = (pod for books in self._books.values() for pod in books.placements())
+        return Ledger((books.gpu for books in self._books.values()), placements, self.row_percent)
+
     def gpus(self) -> Iterable[GpuBooks]:
         """Every GPU's books."""
         return self._books.values()

@@ -15,7 +15,7 @@ from itertools import islice
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.decision import Reason, reason
-from hasgpu.model.gpu import GpuSlice
+from hasgpu.model.gpu import Gpu, GpuSlice
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds, SmPartition, TimeQuota
 
 from .ledger import GpuBooks, Ledger
@@ -122,6 +122,11 @@ def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chos
         return NoRoom(reasons=tuple(dict.fromkeys(obstacles)) or (reason("no-gpu"),))
     cheapest = min((each.cost for each in candidates if each.chosen.covers), default=0.0)
     return min(candidates, key=lambda each: each.score(cheapest)).chosen
+
+
+def may_go_to(gpu: Gpu, wish: SliceWish) -> bool:
+    """True where neither product nor node forbids it."""
+    return wish.gpu_product in (None, gpu.product) and (wish.nodes is None or gpu.node in wish.nodes)
 
 
 def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:

@@ -1,0 +1,137 @@
+"""GPUs as bins for slices that are not resized: where one fits best, and what was tried taken back. Pure bookkeeping.
+
+A lighter ledger for planning: it knows only how much is free. A slice goes into the row of its width that it fills
+most, else opens a row on the GPU whose SMs it fills most and, of those, that with the most free memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hasgpu.model.gpu import Placement
+from hasgpu.model.keys import PodKey
+
+from .ledger import GpuBooks, Ledger
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """A row: its number, its SMs, its free time, and the pods that are there."""
+
+    number: int
+    sm_percent: int
+    free_percent: int
+    pods: dict[PodKey, Placement] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Bin:
+    """What is free on one GPU."""
+
+    books: GpuBooks
+    free_sm_percent: int
+    free_memory_bytes: int
+    free_clients: int
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+    def pods(self) -> Iterator[Placement]:
+        """All pods on the GPU."""
+        for lane in self.lanes.values():
+            yield from lane.pods.values()
+
+    @property
+    def held(self) -> int:
+        """Σ SM x quota, in hundredths of a percent of the GPU."""
+        return sum(pod.slice.sm_partition.percent * pod.held_quota_percent for pod in self.pods())
+
+
+Spot = tuple[Bin, int]
+"""A GPU and the number of a row on it."""
+
+
+class Bins:
+    """All GPUs that take pods; ``mark`` and ``undo`` bracket what is only tried."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.all = [_bin(books) for books in ledger.gpus() if _takes_pods(books)]
+        self.where: dict[PodKey, Spot] = {
+            pod: (each, number) for each in self.all for number, lane in each.lanes.items() for pod in lane.pods
+        }
+        self._done: list[tuple[Placement, Spot, Spot]] = []
+
+    def best(self, pod: Placement, spots: Iterable[Bin], *, opens: bool = True, but: Lane | None = None) -> Spot | None:
+        """Where a pod fits best among some GPUs, in another row than ``but``; None where nowhere."""
+        width, quota = pod.slice.sm_partition.percent, pod.held_quota_percent
+        joins: tuple[int, int, str, int] | None = None
+        opened: tuple[int, int, str, int] | None = None
+        found: tuple[Spot | None, Spot | None] = (None, None)
+        for each in spots:
+            # Also on its own GPU it is there twice for a while.
+            if each.free_memory_bytes < pod.slice.memory_bytes or each.free_clients < pod.processes:
+                continue
+            for lane in each.lanes.values():
+                if lane.sm_percent == width and lane.free_percent >= quota and lane is not but:
+                    score = (lane.free_percent, each.free_sm_percent, each.books.gpu.uuid, lane.number)
+                    if joins is None or score < joins:
+                        joins, found = score, ((each, lane.number), found[1])
+            if joins is None and opens and each.free_sm_percent >= width and quota <= each.books.row_percent:
+                number = next(number for number in range(len(each.lanes) + 1) if number not in each.lanes)
+                room = (each.free_sm_percent, -each.free_memory_bytes, each.books.gpu.uuid, number)
+                if opened is None or room < opened:
+                    opened, found = room, (found[0], (each, number))
+        return found[0] or found[1]
+
+    def put(self, pod: Placement, spot: Spot) -> None:
+        """Moves a pod to a spot that fits."""
+        before = self.where[pod.pod]
+        self._take(pod, before)
+        self._add(pod, spot)
+        self._done.append((pod, before, spot))
+
+    def mark(self) -> int:
+        """To undo what follows."""
+        return len(self._done)
+
+    def undo(self, mark: int) -> None:
+        """As it was then."""
+        while len(self._done) > mark:
+            pod, before, after = self._done.pop()
+            self._take(pod, after)
+            self._add(pod, before)
+
+    def _take(self, pod: Placement, spot: Spot) -> None:
+        each, number = spot
+        lane = each.lanes[number]
+        del lane.pods[pod.pod]
+        lane.free_percent += pod.held_quota_percent
+        each.free_memory_bytes += pod.slice.memory_bytes
+        each.free_clients += pod.processes
+        if not lane.pods:
+            del each.lanes[number]
+            each.free_sm_percent += lane.sm_percent
+
+    def _add(self, pod: Placement, spot: Spot) -> None:
+        each, number = spot
+        lane = each.lanes.get(number)
+        if lane is None:
+            width = pod.slice.sm_partition.percent
+            lane = each.lanes[number] = Lane(number, width, each.books.row_percent)
+            each.free_sm_percent -= width
+        lane.pods[pod.pod] = pod
+        lane.free_percent -= pod.held_quota_percent
+        each.free_memory_bytes -= pod.slice.memory_bytes
+        each.free_clients -= pod.processes
+        self.where[pod.pod] = spot
+
+
+def _takes_pods(books: GpuBooks) -> bool:
+    return books.gpu.healthy and books.gpu.mps_ready and books.gpu.reachable
+
+
+def _bin(books: GpuBooks) -> Bin:
+    lanes = {
+        number: Lane(number, row.sm_percent, row.most_percent - row.held_percent, dict(row.pods))
+        for number, row in books.rows.items()
+    }
+    return Bin(books, books.free_sm_percent, books.free_memory_bytes, books.free_clients, lanes)
