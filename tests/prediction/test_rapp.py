@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hasgpu.fitter.reference_file import packaged_reference
+from hasgpu.model.profile import Cell, Measurement
 from hasgpu.prediction.cells import GRID_QUOTAS, GRID_SMS, line_weights, product_of
 from hasgpu.prediction.monotone import falling_table
 from hasgpu.prediction.quota_law import mean_latency_s
@@ -84,10 +86,10 @@ def test_a_cell_of_the_gpu_time_gate_is_read_as_work() -> None:
 
 
 def test_below_the_least_share_the_interval_of_work_reaches_what_one_over_sm_would_be() -> None:
-    table = fit_rapp(REFERENCE, measured((1, 50, 100), gate="gpu-time"))
-    fewer, least = (table.predict(product_of((1,), (sm,), (100,))) for sm in (5, 50))
-    assert fewer.high_s[0] >= 10.0 * least.latency_s[0] * (1.0 - 1e-9)
-    assert fewer.latency_s[0] < fewer.high_s[0]
+    cell = Cell(batch=1, sm_percent=50, quota_percent=100, latency_ms=26.7)
+    measurement = Measurement(gpu_product="T", gate="gpu-time", window_ms=40.0, cells=(cell,))
+    fewer = fit_rapp(packaged_reference(), measurement).predict(product_of((1,), (5,), (100,)))
+    assert fewer.latency_s[0] < 0.2 < 0.26 < fewer.high_s[0]
 
 
 def test_leaving_a_cell_out_is_like_never_having_measured_it() -> None:
