@@ -20,8 +20,12 @@ def build() -> None:
 class Fakes:
     """One running program."""
 
-    def __init__(self, count: int, per_namespace: int, *, push_to: str) -> None:
+    def __init__(
+        self, count: int, per_namespace: int, *, push_to: str, concurrency: float = 5.0, latency_s: float = 0.0
+    ) -> None:
+        """``latency_s``: requests come by chance and take so long; 0: an even load, two requests for each in flight."""
         command = [str(PROGRAM), f"-n={count}", f"-per-namespace={per_namespace}"]
+        command += [f"-load={concurrency}", f"-latency={latency_s}"]
         self._program = subprocess.Popen(
             [*command, *([f"-push={push_to}"] if push_to else [])],
             stdin=subprocess.PIPE,

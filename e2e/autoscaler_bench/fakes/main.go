@@ -23,6 +23,8 @@ var (
 	count    = flag.Int("n", 0, "revisions")
 	perSpace = flag.Int("per-namespace", 20, "revisions in a namespace")
 	push     = flag.String("push", "", "host:port of the stat server; empty: answer scrapes instead")
+	steady   = flag.Float64("load", 5, "requests in flight of each revision at first")
+	latency  = flag.Float64("latency", 0, "seconds of a request, which come by chance; 0: an even load, two requests for each in flight")
 	listen   = flag.String("listen", "0.0.0.0:9090", "where queue-proxies answer")
 
 	mu      sync.Mutex
@@ -32,15 +34,29 @@ var (
 	frames, answers, connections atomic.Int64
 )
 
-// told reads a revision's load and reports the first time that a changed one is told.
-func told(index int) float64 {
+// told reads a revision's load, in flight and come in a second, and reports the first time that a changed one is told.
+func told(index int) (float64, float64) {
 	mu.Lock()
 	defer mu.Unlock()
 	if changed[index] {
 		delete(changed, index)
 		fmt.Printf("%d %.6f\n", index, float64(time.Now().UnixNano())/1e9)
 	}
-	return load[index] * (0.85 + 0.3*rand.Float64())
+	if *latency > 0 {
+		requests := poisson(load[index] / *latency)
+		return requests * *latency, requests
+	}
+	concurrency := load[index] * (0.85 + 0.3*rand.Float64())
+	return concurrency, 2 * concurrency
+}
+
+// poisson counts the arrivals of a second: gaps are exponential.
+func poisson(rate float64) float64 {
+	count := 0.0
+	for at := rand.ExpFloat64(); at < rate; at += rand.ExpFloat64() {
+		count++
+	}
+	return count
 }
 
 func number(b []byte, field byte, value float64) []byte {
@@ -54,10 +70,10 @@ func text(b []byte, field byte, value []byte) []byte {
 	return append(b, value...)
 }
 
-func stat(pod string, concurrency float64) []byte {
+func stat(pod string, concurrency, requests float64) []byte {
 	b := text(nil, 1, []byte(pod))
 	b = number(b, 2, concurrency)
-	return number(b, 4, 2*concurrency)
+	return number(b, 4, requests)
 }
 
 func frame() []byte {
@@ -66,7 +82,8 @@ func frame() []byte {
 		var one []byte
 		one = text(one, 1, fmt.Appendf(nil, "bench-%d", index / *perSpace))
 		one = text(one, 2, fmt.Appendf(nil, "r-%d", index))
-		one = text(one, 3, stat("activator", told(index)))
+		concurrency, requests := told(index)
+		one = text(one, 3, stat("activator", concurrency, requests))
 		b = text(b, 1, one)
 	}
 	return b
@@ -148,7 +165,8 @@ func queueProxy(conn net.Conn) {
 				break
 			}
 		}
-		body := stat(fmt.Sprintf("r-%d-pod", index), told(index))
+		concurrency, requests := told(index)
+		body := stat(fmt.Sprintf("r-%d-pod", index), concurrency, requests)
 		_, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/protobuf\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		if err != nil {
 			return
@@ -174,7 +192,7 @@ func main() {
 	flag.Parse()
 	load = make([]float64, *count)
 	for index := range load {
-		load[index] = 5
+		load[index] = *steady
 	}
 	if *push != "" {
 		go func() {

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from hasgpu.cluster.session import Session
 from hasgpu.telemetry.cloudevents import CloudEvents
@@ -55,6 +56,7 @@ def main() -> int:
         pod_ip=os.environ["POD_IP"],
         namespace=os.environ["SYSTEM_NAMESPACE"],
         domain=cluster_domain(),
+        tls_folder=Path(os.environ.get("HASGPU_TLS", "/etc/hasgpu/tls")),
     )
     session = Session.connect(user_agent=SERVICE)
     make_class = partial(HasClass, fit=run_fitter)
