@@ -212,7 +212,8 @@ class GpuCluster:
     def tick(self, now: float) -> None:
         """A pass over copies that are up to date."""
         self.settle()
-        self.gpu_class.tick(now)
+        while self.gpu_class.tick(now) <= 0.0:
+            """There is more to do."""
 
     def serving(self, now: float = 10.0, **annotations: str) -> tuple[RevisionKey, str]:
         """A revision with one ready pod whose slice is live."""

@@ -52,8 +52,9 @@ class Listening:
     def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
         self.stats.extend(messages)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> float:
         """Decides nothing."""
+        return 1.0
 
     def scaled(self, key: RevisionKey, before: int, after: int) -> None:
         """Nothing is told."""

@@ -47,11 +47,12 @@ class Noting:
     def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
         self.note(f"stats {len(messages)}")
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> float:
         self.note("tick")
         if self.failures:
             self.failures -= 1
             raise RuntimeError("a bad turn")
+        return 1.0
 
     def scaled(self, key: RevisionKey, before: int, after: int) -> None:
         """Nothing is told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 from tests.autoscaler.gpu_cluster import DEPLOYMENTS, PAS, PODS, GpuCluster
 
@@ -23,6 +24,32 @@ def test_the_quota_is_raised_with_the_first_stat_that_shows_the_load(cluster: Gp
     cluster.gpu_class.on_stats(cluster.load(revision, 15.0), 20.0)
     cluster.tick(20.0)
     assert cluster.quota(pod) > before
+
+
+def test_who_surges_is_answered_at_once_though_it_was_decided_a_moment_ago_and_nobody_else_is_written(
+    cluster: GpuCluster,
+) -> None:
+    revision, pod = cluster.serving()
+    other = cluster.add_revision("other-00001")
+    mate = cluster.add_pod("other-00001")
+    now = cluster.loaded(revision, 2.0, 20.0)
+    cluster.gpu_class.on_stats(cluster.load(other, 2.0), now)
+    cluster.tick(now)
+    before, untouched = cluster.quota(pod), cluster.slice_of(mate)
+    cluster.gpu_class.on_stats(cluster.load(revision, 15.0), now + 0.05)
+    cluster.tick(now + 0.05)
+    assert cluster.quota(pod) > before
+    assert cluster.slice_of(mate) == untouched
+
+
+def test_the_quota_is_shown_on_the_revision(cluster: GpuCluster) -> None:
+    revision, _ = cluster.serving()
+    cluster.loaded(revision, 12.0, 20.0)
+    shown, end = None, time.monotonic() + 5.0
+    while shown is None and time.monotonic() < end:
+        status = (cluster.api.get(f"{PAS}/{revision.name}") or {}).get("status", {})
+        shown = status.get("annotations", {}).get("hasgpu.dev/time-quota")
+    assert shown is not None
 
 
 def test_in_rows_that_lend_small_quotas_carry_the_load_and_the_rest_of_the_row_is_nobodys(cluster: GpuCluster) -> None:

@@ -15,6 +15,7 @@ from hasgpu.model.decision import Decision, QuotaChange
 from hasgpu.telemetry.tracing import Attribute, OpenSpan
 
 from .gpu_world import GpuWorld, pod_key
+from .quota_display import QuotaDisplay
 from .scaled_revision import ScaledRevision
 from .slice_writer import SliceWriter, marked_unneeded
 from .surroundings import Surroundings
@@ -28,6 +29,7 @@ class DecisionWriter:
 
     def __init__(self, around: Surroundings, writer: SliceWriter, telling: Telling) -> None:
         self._around, self._slices, self._telling = around, writer, telling
+        self._display = QuotaDisplay(around.session, around.still_leading)
 
     def carry_out(
         self, decision: Decision, pa: PodAutoscaler, record: ScaledRevision, world: GpuWorld, now: float
@@ -82,7 +84,7 @@ class DecisionWriter:
         if written:
             record.written_s = now
             self._telling.quota_changed(decision, written, pa, now, span.traceparent)
-            self._slices.show_quota(decision.key, decision.quota_percent or 0, now)
+            self._display.show(decision.key, decision.quota_percent or 0)
 
     def _allowed_pods(self, decision: Decision, record: ScaledRevision, world: GpuWorld, now: float) -> int | None:
         """Fewer pods only once our own watch shows which of them should leave first."""

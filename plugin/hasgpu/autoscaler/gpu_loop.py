@@ -19,7 +19,7 @@ _QUEUED_MESSAGES = 100_000
 
 
 class GpuLoop:
-    """Stats are handed over on arrival; a tick follows at once where something woke the loop, else each second."""
+    """Stats are handed over on arrival, between two short ticks; a tick follows where something woke the loop."""
 
     def __init__(
         self,
@@ -50,24 +50,28 @@ class GpuLoop:
         self._woken.set()
 
     def _run(self) -> None:
+        wait_s = TICK_S
         while not self._stopping.is_set():
-            self._woken.wait(TICK_S)
+            if wait_s > 0.0:
+                self._woken.wait(wait_s)
             self._woken.clear()
             try:
-                self._turn()
+                wait_s = min(TICK_S, self._turn())
             except Exception:
                 # The loop's edge: one bad turn must not end the class for all revisions.
                 log.exception("gpu class: a turn failed")
                 self._stopping.wait(TICK_S)
 
-    def _turn(self) -> None:
+    def _turn(self) -> float:
+        """Seconds until the next, if nothing wakes it."""
         now, leads = self._clock(), self._leads()
         if leads != self._leading:
             self._gpu.lead(leads, now)
             # Noted before anything can fail: a leader that began anew with each failed turn would forget its writes.
             self._leading = leads
         messages = [self._messages.popleft() for _ in range(len(self._messages))]
-        if leads:
-            if messages:
-                self._gpu.on_stats(messages, now)
-            self._gpu.tick(now)
+        if not leads:
+            return TICK_S
+        if messages:
+            self._gpu.on_stats(messages, now)
+        return self._gpu.tick(now)

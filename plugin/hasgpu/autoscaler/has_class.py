@@ -1,45 +1,46 @@
 """Process autoscaler: class has.autoscaling.hasgpu.dev. On the leader alone: looks, places, decides, writes, tells.
 
-One thread owns everything but ``_wanted``, which reconcile workers read. The order of a pass is the order of need:
-pods that wait are placed first, then each revision is decided over one ledger that all have told what they need, the
-most important first, then raises are written before shrinks.
+One thread owns everything but ``_wanted``, which reconcile workers read. The order of the work is the order of need:
+pods that wait are placed first, then one revision after the other is decided and written, those first whose stats ask
+for more than was decided for. All over one ledger, which knows what everybody needs; it is made anew ten times a
+second, and as soon as somebody asks. A tick works for a moment only, so that no stat waits for long.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hasgpu.cluster.knative import PodAutoscaler
-from hasgpu.decision.hybrid import RevisionView, decide
-from hasgpu.decision.ledger import Ledger
+from hasgpu.decision.hybrid import decide
 from hasgpu.decision.policy import Policy
 from hasgpu.decision.precedence import take_precedence
 from hasgpu.decision.row_needs import tell_needs
 from hasgpu.model import annotations as keys
 from hasgpu.model.decider import DeciderSpec
-from hasgpu.model.decision import Decision, QuotaChange
-from hasgpu.model.gpu import Placement
+from hasgpu.model.decision import Decision, Reason
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
 from hasgpu.prediction.forecast_board import ForecastBoard
 
 from . import revision_spec
+from .agenda import TICK_S, Agenda
 from .allocator import Allocator, Pass
 from .decision_writer import DecisionWriter
-from .gpu_world import GpuWorld, look
+from .gpu_world import RowKey
+from .lookout import Lookout
 from .observed_load import ObservedLoad, horizons
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
 from .profile_fitting import ProfileFitting
-from .revision_intents import RevisionIntent, RevisionIntents
-from .scaled_revision import ScaledRevision, raises_only, startup_s
+from .revision_intents import RevisionIntents
+from .revision_views import SETTLE_S, Hearing, RevisionViews
+from .scaled_revision import ScaledRevision, raises_only
 from .scaling_class import UNKNOWN, Wanted
 from .slice_writer import SliceWriter
 from .surroundings import Surroundings
@@ -47,8 +48,26 @@ from .telling import Telling
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 3.0
-"""After leadership was won, until every activator and agent has had time to speak."""
+FRESH_S = 0.1
+"""A look serves for so long: what pods and agents do meanwhile can wait."""
+STEP_S = 0.02
+"""A tick begins no decision after so long: a stat may have come."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """One look at the cluster, and whom it is still to be used for."""
+
+    one: Pass
+    looked_s: float
+    due: deque[RevisionKey]
+    decided: set[RevisionKey] = field(default_factory=set)
+    """Once is enough, since nothing else is known."""
+
+    def fresh_s(self, now: float) -> float:
+        """Seconds that it may still be used for; none after the clock was set back."""
+        left_s = self.looked_s + FRESH_S - now
+        return left_s if left_s <= FRESH_S else 0.0
 
 
 class HasClass:
@@ -67,6 +86,9 @@ class HasClass:
             served, leads = self._book.served, around.still_leading
             ProfileFitting(around.session, around.profiles, served, leads, fit).start()
         self._telling = Telling(around.events, around.cloudevents, around.metrics)
+        self._views = RevisionViews(around, self._intents, self._book, self._plans, self._telling)
+        self._lookout = Lookout(around, self._own_writes)
+        self._agenda = Agenda()
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
         self._writer = DecisionWriter(around, writer, self._telling)
         self._allocator = Allocator(self._intents, self._plans, writer, self._telling, around.tracing)
@@ -79,7 +101,8 @@ class HasClass:
         self._led_from_s = 0.0
         self._missed_s = 0.0
         """When some activator was not connected, last."""
-        self._trusts_silence = False
+        self._hearing = Hearing(led_from_s=0.0, trusts_silence=False)
+        self._round: _Round | None = None
 
     def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
         """The last decision; unknown until there is one."""
@@ -95,8 +118,10 @@ class HasClass:
     def lead(self, leading: bool, now: float) -> None:
         """Everything but the cluster's own state is forgotten on the way in and out."""
         self._leading, self._led_from_s, self._missed_s = leading, now, now
+        self._round = None
         self._records.clear()
         self._forecasts = self._empty_board()
+        self._agenda.clear()
         self._plans.clear()
         self._own_writes.clear()
         self._book.clear()
@@ -105,9 +130,15 @@ class HasClass:
             self._wanted.clear()
 
     def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
-        """Load, on arrival; the tick that follows decides."""
+        """Load, on arrival; who asks for more than was decided for is decided by the tick that follows."""
         for message in messages:
             self._record(message.key, now).load.take(message, now)
+        drain_s = self._policy().drain_s
+        for key in {message.key for message in messages}:
+            shortage = self._records[key].shortage(now, drain_s)
+            if shortage > 1.0:
+                self._agenda.ask(key, shortage)
+                self._round = None
 
     def scaled(self, key: RevisionKey, before: int, after: int) -> None:
         """Told by a reconcile worker; the next tick tells the world."""
@@ -120,150 +151,87 @@ class HasClass:
             ("hasgpu.allocator.leader", {}, 1.0 if self._leading else 0.0)
         ]
         if self._leading:
-            figures.append(("hasgpu.allocator.silence.trusted", {}, 1.0 if self._trusts_silence else 0.0))
+            figures.append(("hasgpu.allocator.silence.trusted", {}, 1.0 if self._hearing.trusts_silence else 0.0))
         return figures
 
-    def tick(self, now: float) -> None:
-        """One pass."""
+    def tick(self, now: float) -> float:
+        """Places, decides and writes for a moment; seconds until there is more to do, as far as is known."""
         if not self._leading or not self._synced():
-            return
-        began = time.perf_counter()
+            return TICK_S
+        began, current, lags_s = time.perf_counter(), self._round, []
+        if current is None or current.fresh_s(now) <= 0.0:
+            current = self._round = self._look(now)
+            lags_s = [now - written for written in current.one.world.acknowledged]
+        elif not current.due:
+            return current.fresh_s(now)
+        current.one.now = now
+        while current.due and time.perf_counter() - began < STEP_S:
+            key = current.due.popleft()
+            if key not in current.decided:
+                self._take_turn(current, key)
+        self._telling.passed(time.perf_counter() - began, lags_s)
+        self._tell_scaled(current.one)
+        return 0.0 if current.due else max(current.fresh_s(now), self._agenda.next_s(now))
+
+    def _look(self, now: float) -> _Round:
+        """The cluster as of now; waiting pods are placed, and the ledger knows what all needed last."""
         if not self._around.all_connected(now):
             self._missed_s = now
-        self._trusts_silence = now - self._missed_s >= SETTLE_S
-        world = look(self._around, self._own_writes, now)
+        self._hearing = Hearing(led_from_s=self._led_from_s, trusts_silence=now - self._missed_s >= SETTLE_S)
+        world = self._lookout.look(now)
         ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
         ours = self._ours()
         self._keep_only(ours, now)
         self._observe(now)
-        self._book.keep_only(self._intents.profiles(ours.values()))
-        policy = self._policy()
         self._plans.enter(ledger, now)
-        one = Pass(
-            world=world,
-            ledger=ledger,
-            policy=policy,
-            podautoscalers=ours,
-            now=now,
-        )
+        one = Pass(world=world, ledger=ledger, policy=self._policy(), podautoscalers=ours, now=now)
         self._allocator.run(one)
-        self._decide_all(one, ours)
-        self._telling.passed(time.perf_counter() - began, [now - written for written in world.acknowledged])
+        if self._hearing.trusts_silence:  # else nothing is lowered, so nobody can give way
+            for key in ours:
+                for need in self._records[key].needs:
+                    ledger.tell(need)
+        called = {*one.caps}
+        for newcomer in one.starved:
+            called |= _concerned(one, take_precedence(ledger, newcomer))
+        return _Round(one, now, deque(self._agenda.due(ours, world, called, now)))
+
+    def _take_turn(self, current: _Round, key: RevisionKey) -> None:
+        """Decides for one revision and writes what is decided; whoever is to make room for it comes next."""
+        one = current.one
+        record, pa, asks = self._record(key, one.now), one.podautoscalers[key], self._agenda.asks(key)
+        current.decided.add(key)
+        decision = None
+        try:
+            decision = self._decide(one, pa, record)
+            if decision is not None:
+                self._write(one, decision, pa, record)
+        except Exception:
+            # The revision's edge: what one brings up must not stop the scaling of all others.
+            log.exception("%s: not decided", key)
+        waits = decision is not None and bool(decision.waiting_changes)
+        self._agenda.decided(key, one.world, one.now, waits=waits)
+        if decision is not None:
+            called = _concerned(one, decision.reasons) | (one.world.mates_of(key) if waits and asks else set())
+            current.due.extendleft(sorted(each for each in called if each in one.podautoscalers))
+
+    def _decide(self, one: Pass, pa: PodAutoscaler, record: ScaledRevision) -> Decision | None:
+        seen = self._views.see(one, pa, record, self._hearing)
+        if seen is None:
+            return None
+        view, policy = seen
+        if self._hearing.trusts_silence:
+            tell_needs(view, one.ledger, record.state, policy, one.now)
+            told = (one.ledger.need_of(each.pod) for each in view.placements)
+            record.needs = tuple(need for need in told if need is not None)
+        decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
+        record.decision = decision if self._hearing.trusts_silence else raises_only(decision, view.replicas)
+        return record.decision
+
+    def _tell_scaled(self, one: Pass) -> None:
         while self._scaled:
             key, before, after = self._scaled.popleft()
-            if key in ours and key in self._records:
-                self._writer.scaled(ours[key], self._records[key], before, after, now)
-
-    def _decide_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> None:
-        seen = self._see_all(one, ours)
-        for newcomer in one.starved:
-            take_precedence(one.ledger, newcomer)
-        decided: list[tuple[Decision, PodAutoscaler, ScaledRevision]] = []
-        for view, policy in seen:
-            record = self._records[view.key]
-            try:
-                decision, record.state = decide(view, one.ledger, record.state, policy, one.now)
-            except Exception:
-                log.exception("%s: not decided", view.key)
-                continue
-            record.decision = decision if self._trusts_silence else raises_only(decision, view.replicas)
-            decided.append((record.decision, ours[view.key], record))
-        # Raises use room that was free before this pass, so they need no shrink of it; a shrink can wait its turn.
-        for decision, pa, record in sorted(decided, key=lambda each: not _grows(each[0].quota_changes)):
-            self._write(one, decision, pa, record)
-
-    def _see_all(self, one: Pass, ours: Mapping[RevisionKey, PodAutoscaler]) -> list[tuple[RevisionView, Policy]]:
-        """Every revision, the most important first, with the policy for it; the ledger knows what all need."""
-        seen: list[tuple[RevisionView, Policy]] = []
-        for key in sorted(ours, key=lambda each: _turn(one.world, each)):
-            try:
-                view = self._see(one, key, ours[key])
-                if view is None:
-                    continue
-                policy = replace(one.policy, startup_s=self._startup_s(key, one.policy))
-                if self._trusts_silence:  # else nothing is lowered, so nobody can give way
-                    tell_needs(view, one.ledger, self._records[key].state, policy, one.now)
-                seen.append((view, policy))
-            except Exception:
-                # The revision's edge: what one brings up must not stop the scaling of all others.
-                log.exception("%s: not looked at", key)
-        return seen
-
-    def _see(self, one: Pass, key: RevisionKey, pa: PodAutoscaler) -> RevisionView | None:
-        """All that is known of a revision now; None where its annotations can't be obeyed."""
-        read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
-        record = self._record(key, one.now)
-        if read is None or read.intent.slo_latency_s is None:
-            self._complain(
-                record, pa, "BadAnnotations", "the hasgpu.dev annotations can't be obeyed; nothing is scaled"
-            )
-            return None
-        self._tell_profile(record, pa, read)
-        placements = one.world.placements_of(key)
-        record.observe_pods(placements, one.now)
-        if any(pod.gated_by(keys.SCHEDULING_GATE) for pod in self._around.pod_index.pods(key)):
-            record.waited_s = one.now
-        if not self._trusts_silence:
-            record.missed_s = one.now
-        self._learn(one.world, read, record, placements, one.now)
-        return self._view(one, key, pa, read, record)
-
-    def _learn(
-        self,
-        world: GpuWorld,
-        read: RevisionIntent,
-        record: ScaledRevision,
-        placements: Sequence[Placement],
-        now: float,
-    ) -> None:
-        """What the revision's requests have taken goes to its profile, and so to all that use it."""
-        if not (self._trusts_silence and world.hears(placements, now)):
-            record.meter.restart()
-            record.unsure.drop()
-            return
-        products = {gpu.uuid: gpu.product for gpu in world.gpus}
-        samples = record.meter.read(
-            placements,
-            world.reports,
-            products,
-            record.load,
-            now,
-            batch_size=read.intent.batch_size,
-            window_s=self._around.settings.hasgpu.value.window_s,
-        )
-        for sample in record.unsure.sure(samples, now):
-            self._book.observe(read.namespace, read.intent.profile, sample, now)
-
-    def _view(
-        self, one: Pass, key: RevisionKey, pa: PodAutoscaler, read: RevisionIntent, record: ScaledRevision
-    ) -> RevisionView:
-        settings = self._around.settings
-        bounds = revision_spec.bounds(pa, settings.autoscaler.value)
-        spec = revision_spec.decider_spec(pa, settings.autoscaler.value)
-        deployment = self._around.caches.deployments.get(key.namespace, pa.spec.scale_target_ref.name)
-        replicas = deployment.spec.replicas if deployment is not None else 0
-        startup = self._startup_s(key, one.policy)
-        load = record.load.read(
-            one.now,
-            # A request at zero pods needs nobody else's word.
-            known=one.now - self._led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
-            startup_s=startup,
-            idle_from_s=record.idle_from_s(one.now, self._gives_up_after_s(pa)),
-        )
-        return RevisionView(
-            key=key,
-            wish=self._intents.wish(read, one.world.gpus, one.policy, one.now),
-            slo_latency_s=read.intent.slo_latency_s or 0.0,
-            load=load,
-            placements=_newest(one.ledger, one.world, key),
-            plans=self._plans.of(key),
-            replicas=replicas,
-            least=max(bounds.least, spec.activation_scale if load.in_flight > 0.0 else 0),
-            most=bounds.most,
-            stable_window_s=spec.stable_window_s,
-            cap_percent=one.caps.get(key, 100),
-            quiet_until_s=record.written_s + one.policy.quiet_s,
-        )
+            if key in one.podautoscalers and key in self._records:
+                self._writer.scaled(one.podautoscalers[key], self._records[key], before, after, one.now)
 
     def _write(self, one: Pass, decision: Decision, pa: PodAutoscaler, record: ScaledRevision) -> None:
         pods = self._writer.carry_out(decision, pa, record, one.world, one.now)
@@ -297,33 +265,25 @@ class HasClass:
 
     def _keep_only(self, ours: Mapping[RevisionKey, PodAutoscaler], now: float) -> None:
         """Revisions that are gone are forgotten; a new one starts from what its service was serving."""
+        self._agenda.keep_only(ours)
+        self._book.keep_only(self._intents.profiles(ours.values()))
         for key in [key for key in self._records if key not in ours]:
             self._records.pop(key).load.leave()
             self._plans.drop(key)
-        for key, pa in ours.items():
-            if key not in self._records:
-                record = self._record(key, now)
-                sibling = self._sibling(key, pa, ours) if revision_spec.reachable(pa) else None
-                if sibling is not None:
-                    record.load.follow(sibling.load)
-
-    def _sibling(
-        self, key: RevisionKey, pa: PodAutoscaler, ours: Mapping[RevisionKey, PodAutoscaler]
-    ) -> ScaledRevision | None:
-        service = pa.metadata.labels.get(keys.SERVICE_LABEL)
-        for other, record in self._records.items():
-            if other != key and other.namespace == key.namespace and record.load.known:
-                theirs = ours[other].metadata.labels.get(keys.SERVICE_LABEL) if other in ours else None
-                if service and theirs == service:
-                    return record
-        return None
+        new = [pa for key, pa in ours.items() if key not in self._records]
+        siblings = {_service(ours[key]): each.load for key, each in self._records.items() if new and each.load.known}
+        for pa in new:
+            record = self._record(RevisionKey(pa.metadata.namespace, pa.metadata.name), now)
+            sibling = siblings.get(_service(pa))
+            if sibling is not None and _service(pa)[1] and revision_spec.reachable(pa):
+                record.load.follow(sibling)
 
     def _observe(self, now: float) -> None:
         """What was reported, and where silence may be believed the silence, of all revisions at once."""
         wanted = horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s)
         if wanted != self._forecasts.horizons:
             self._forecasts.aim(*wanted)
-        if self._trusts_silence:
+        if self._hearing.trusts_silence:
             for record in self._records.values():
                 record.load.tick(now)
         self._forecasts.settle()
@@ -339,43 +299,13 @@ class HasClass:
         settings = self._around.settings.hasgpu.value
         return Policy(replace_after_s=settings.replace_after_s, recreate=settings.replace == "recreate")
 
-    def _startup_s(self, key: RevisionKey, policy: Policy) -> float:
-        return startup_s(self._around.pod_index.pods(key), policy.startup_s)
 
-    def _gives_up_after_s(self, pa: PodAutoscaler) -> float:
-        """As long as Knative lets a revision start, where nothing routes to it (any more); else for ever."""
-        if revision_spec.reachable(pa):
-            return math.inf
-        settings = self._around.settings
-        policy = revision_spec.zero_policy(
-            pa, settings.autoscaler.value, settings.deployment.value, activation_times_out=True
-        )
-        return policy.activation_timeout_s
-
-    def _tell_profile(self, record: ScaledRevision, pa: PodAutoscaler, read: RevisionIntent) -> None:
-        if read.problem and read.profile is None:
-            said = f"{read.problem}; pods start at their upper bounds and the profile is learnt from traffic"
-            self._complain(record, pa, "ProfileMissing", said)
-        elif read.problem:
-            self._complain(record, pa, "ProfileBroken", f"{read.problem}; the last good one stays in use")
-        else:
-            record.complaint = ""
-
-    def _complain(self, record: ScaledRevision, pa: PodAutoscaler, reason: str, message: str) -> None:
-        if record.complaint != message:
-            record.complaint = message
-            self._telling.warn(pa, reason, message)
+def _service(pa: PodAutoscaler) -> tuple[str, str]:
+    return pa.metadata.namespace, pa.metadata.labels.get(keys.SERVICE_LABEL, "")
 
 
-def _newest(ledger: Ledger, world: GpuWorld, key: RevisionKey) -> tuple[Placement, ...]:
-    """The revision's placements, with those made earlier in this pass."""
-    return tuple(placement for placement in ledger.placements_of(key) if placement.pod in world.pods)
-
-
-def _grows(changes: Sequence[QuotaChange]) -> bool:
-    return any(change.grows for change in changes)
-
-
-def _turn(world: GpuWorld, key: RevisionKey) -> tuple[int, RevisionKey]:
-    """The most important first."""
-    return -max((each.priority for each in world.placements_of(key)), default=0), key
+def _concerned(one: Pass, reasons: Iterable[Reason]) -> set[RevisionKey]:
+    """Whoever is in a row of which somebody more important was promised a part."""
+    promised = (dict(each.values) for each in reasons if each.fact == "takes-precedence")
+    rows = (RowKey(str(each["gpu"]), int(each["row"])) for each in promised)
+    return {mate.revision for row in rows for mate in one.world.in_row.get(row, ())}

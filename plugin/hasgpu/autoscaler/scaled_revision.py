@@ -5,12 +5,15 @@ Nothing here is the truth: a new leader starts with an empty record and arrives 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from hasgpu.cluster.metadata import condition
 from hasgpu.cluster.objects import Pod
+from hasgpu.decision.demand import demand_of
 from hasgpu.decision.hybrid import HybridState
+from hasgpu.decision.need import Need
 from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
 
@@ -33,6 +36,11 @@ class ScaledRevision:
     """When a pod of it waited for room, last."""
     missed_s: float = float("-inf")
     """When an activator was not connected, last: it may have had requests of the revision."""
+    slo_latency_s: float = 0.0
+    startup_s: float = 0.0
+    """Both as of its last decision."""
+    needs: tuple[Need, ...] = ()
+    """What its pods needed of their rows when it was decided last."""
     written_s: float = 0.0
     """When a quota of its pods was written last."""
     decided_in: str = ""
@@ -46,6 +54,18 @@ class ScaledRevision:
         """Idle time begins when a pod could first serve."""
         if self.ready_since_s is None and any(placement.ready for placement in placements):
             self.ready_since_s = now
+
+    def shortage(self, now: float, drain_s: float) -> float:
+        """How many times the load that was decided for is seen by now; above 1 the decision is out of date."""
+        decision = self.decision
+        if decision is None or decision.demand_requests_per_s is None:
+            return math.inf if self.load.active(now) else 0.0
+        load = self.load.read(now, known=True, startup_s=self.startup_s, idle_from_s=now)
+        seen = demand_of(load, self.slo_latency_s, drain_s).now_requests_per_s
+        decided = max(decision.demand_requests_per_s, decision.capacity_requests_per_s or 0.0)
+        if decided > 0.0 and decision.desired_pods != 0:
+            return seen / decided
+        return math.inf if seen > 0.0 and load.active else 0.0
 
     def idle_from_s(self, now: float, gives_up_after_s: float) -> float:
         """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting.

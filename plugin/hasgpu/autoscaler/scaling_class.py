@@ -51,8 +51,8 @@ class GpuClass(ScalingClass, Protocol):
     """Class has.autoscaling.hasgpu.dev: runs on the leader of Lease hasgpu-allocator alone.
 
     ``lead``, ``on_stats`` and ``tick`` are called by one thread of its own, which may block on the API server;
-    ``tick`` at least once a second while leading, and soon after ``wake`` (a pod, GPU or profile changed). A changed
-    wish is announced with the ``enqueue`` callback given to the constructor.
+    ``tick`` as soon as it asked for, and after ``wake`` (a pod, GPU or profile changed). A changed wish is announced
+    with the ``enqueue`` callback given to the constructor.
     """
 
     def lead(self, leading: bool, now: float) -> None:
@@ -61,8 +61,8 @@ class GpuClass(ScalingClass, Protocol):
     def on_stats(self, messages: Sequence[StatMessage], now: float) -> None:
         """Load of revisions of this class, from all activators, on arrival."""
 
-    def tick(self, now: float) -> None:
-        """Look at the world and act."""
+    def tick(self, now: float) -> float:
+        """Look at the world and act, for a moment; seconds until it wants to act again, 0 where there is more to do."""
 
     def scaled(self, key: RevisionKey, before: int, after: int) -> None:
         """A Deployment of this class was asked for other replicas. Called by reconcile workers: must not block."""

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 
 from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, Refused, Unreachable
 from hasgpu.cluster.objects import Node, Pod
-from hasgpu.cluster.patch import Op, add, json_patch, merge_patch, remove, replace, test
+from hasgpu.cluster.patch import Op, add, json_patch, remove, replace, test
 from hasgpu.cluster.patch import pointer as path_to
-from hasgpu.cluster.paths import POD_AUTOSCALERS, PODS, named
+from hasgpu.cluster.paths import PODS, named
 from hasgpu.cluster.session import Session, decode
 from hasgpu.model import annotations as keys
 from hasgpu.model.decision import QuotaChange
 from hasgpu.model.gpu import GpuSlice
-from hasgpu.model.keys import PodKey, RevisionKey
+from hasgpu.model.keys import PodKey
 from hasgpu.model.ledger import slice_annotations
 
 from .own_writes import OwnWrites
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 WRITES_PER_S = 100
+SHRINKS_PER_S = 80
+"""Of these; so a raise need not wait for shrinks that came first."""
 WRITE_TIMEOUT_S = 4.0
 """Below the fence's margin (lease less renew deadline, 5 s): a write begun as leader ends before another leads."""
-QUOTA_STATUS = "hasgpu.dev/time-quota"
-"""On PodAutoscaler.status.annotations: the quota decided last, in percent."""
 _UNNEEDED_COST = "-100"
 
 
@@ -59,7 +59,7 @@ class SliceWriter:
 
     def write_quota(self, change: QuotaChange, traceparent: str, now: float) -> bool:
         """A new quota of a placed pod."""
-        if not self._may_write(now):
+        if not self._may_write(now, WRITES_PER_S if change.grows else SHRINKS_PER_S):
             return False
         note = path_to("metadata", "annotations", keys.SLICE_GENERATION)
         ops = [
@@ -87,15 +87,6 @@ class SliceWriter:
             return False
         return True
 
-    def show_quota(self, revision: RevisionKey, quota_percent: int, now: float) -> None:
-        """Shows the decided quota on the revision's PodAutoscaler."""
-        if self._still_leading(now):
-            body = {"status": {"annotations": {QUOTA_STATUS: str(quota_percent)}}}
-            try:
-                merge_patch(self._session, named(POD_AUTOSCALERS, revision.namespace, revision.name, "status"), body)
-            except ClusterError as error:
-                log.warning("%s: quota not shown: %s", revision, error)
-
     def _patch(self, pod: PodKey, ops: Sequence[Op], now: float, attempted: GpuSlice | None = None) -> bool:
         if not self._still_leading(now):
             return False
@@ -115,11 +106,11 @@ class SliceWriter:
         self._writes.wrote(decode(answer, Pod), now)
         return True
 
-    def _may_write(self, now: float) -> bool:
-        """At most WRITES_PER_S quota writes: what does not fit is decided again a moment later."""
-        while self._recent and now - self._recent[0] >= 1.0:
+    def _may_write(self, now: float, most: int) -> bool:
+        """At most so many quota writes a second: what does not fit is decided again a moment later."""
+        while self._recent and not 0.0 <= now - self._recent[0] < 1.0:
             self._recent.popleft()
-        if len(self._recent) >= WRITES_PER_S:
+        if len(self._recent) >= most:
             return False
         self._recent.append(now)
         return True
