@@ -159,6 +159,21 @@ def test_a_forecast_alone_wakes_nobody() -> None:
     assert decision.desired_pods == 0
 
 
+def test_a_season_that_begins_within_a_start_up_wakes_from_zero_with_pods_for_it() -> None:
+    silent = replace(load(0.0), active=False, idle_s=5000.0)
+    decision, _ = decided(view(load=replace(silent, season_requests_per_s=5.0)))
+    assert decision.desired_pods == 1
+    assert len(decision.plans) == 1
+    assert {"season", "prewarms"} <= set(facts(decision))
+    assert decided(view(load=replace(silent, season_requests_per_s=0.001)))[0].desired_pods == 0
+
+
+def test_a_pod_that_waits_for_its_season_is_not_idle() -> None:
+    awaited = replace(load(0.0), active=False, idle_s=5000.0, season_requests_per_s=1.0)
+    decision, _ = decided(view(pod(quota=20), load=awaited))
+    assert decision.desired_pods == 1
+
+
 def test_without_a_profile_a_wake_up_plans_nothing() -> None:
     decision, _ = decided(view(load=load(3.0), wish=wish(tables={})))
     assert (decision.desired_pods, decision.plans) == (1, ())

@@ -87,8 +87,11 @@ class ObservedLoad:
         """The revision is gone: nothing may be called after this."""
         self._board.drop(self._column)
 
-    def read(self, now: float, *, known: bool, startup_s: float, idle_from_s: float) -> RevisionLoad:
-        """Load as the decision reads it; ``idle_from_s``: idle time does not begin before then."""
+    def read(
+        self, now: float, *, known: bool, startup_s: float, idle_from_s: float, awaited_per_s: float = 0.0
+    ) -> RevisionLoad:
+        """Load as the decision reads it; ``idle_from_s``: idle time does not begin before then; ``awaited_per_s``: by
+        the season."""
         fresh = [report for report in self._reports.values() if now - report.at_s <= FRESH_S]
         self._board.span(self._column, COLD_START, startup_s)
         expected = self._alive(now) and self.known
@@ -99,6 +102,7 @@ class ObservedLoad:
             in_flight=sum(report.in_flight for report in fresh),
             active=self.active(now),
             idle_s=now - max(self._busy_until_s, idle_from_s),
+            season_requests_per_s=awaited_per_s,
         )
 
     def active(self, now: float) -> bool:

@@ -26,6 +26,8 @@ class RevisionLoad:
     """Requests of its own are there now: what wakes a revision from zero; a forecast alone does not."""
     idle_s: float
     """Seconds since the last request was seen, in flight or counted."""
+    season_requests_per_s: float = 0.0
+    """What the daily season brings by the time a new pod would be ready; 0 where none is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,15 @@ def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float, startup_
     expected = load.soon_requests_per_s * slo_latency_s + 1.0
     backlog = max(0.0, load.in_flight - expected)
     extra = backlog / max(drain_s, slo_latency_s)
+    later = max(load.startup_requests_per_s, load.season_requests_per_s)
     facts = [reason("forecast", now_per_s=load.soon_requests_per_s, later_per_s=load.startup_requests_per_s)]
+    if later > load.startup_requests_per_s:
+        facts.append(reason("season", later_per_s=later))
     if extra > 0.0:
         facts.append(reason("panic", in_flight=load.in_flight, expected=expected, extra_per_s=extra))
     return Demand(
         now_requests_per_s=load.soon_requests_per_s + extra,
-        later_requests_per_s=load.startup_requests_per_s + backlog / max(drain_s, slo_latency_s, startup_s),
+        later_requests_per_s=later + backlog / max(drain_s, slo_latency_s, startup_s),
         backlog_requests_per_s=extra,
         reasons=tuple(facts),
     )

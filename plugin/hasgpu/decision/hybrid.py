@@ -205,13 +205,14 @@ def _horizontal(
     demand: Demand,
     held: float,
 ) -> tuple[_Scale, HybridState]:
-    if view.load.idle_s >= view.stable_window_s:
+    awaited = view.load.season_requests_per_s >= policy.prewarm_requests_per_s
+    if view.load.idle_s >= view.stable_window_s and not awaited:
         facts = [reason("idle", seconds=view.load.idle_s)]
         return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None)
     expected = max(view.replicas, len(shares) + len(view.plans))
     pods = _Pods(placed=shares, planned=len(view.plans), expected=expected)
     if expected == 0:
-        return _first(view, ledger, policy, demand), state
+        return _first(view, ledger, policy, demand, awaited=awaited), state
     if not view.wish.tables or any(share.table is None for share in shares):
         return _Scale(max(expected, view.least, 1)), state
     if demand.later_requests_per_s > _carried(view, ledger, shares, more=0)[0]:
@@ -269,15 +270,16 @@ def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, m
     return rate, pods + len(view.plans)
 
 
-def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand) -> _Scale:
+def _first(view: RevisionView, ledger: Ledger, policy: Policy, demand: Demand, *, awaited: bool) -> _Scale:
     """From zero. One pod is asked for even without room: waiting with a reason is better than silence."""
-    if not view.load.active:
+    if not view.load.active and not awaited:
         return _Scale(view.least)
+    why = reason("wakes") if view.load.active else reason("prewarms")
     if not view.wish.tables:
-        return _Scale(max(1, view.least), reasons=[reason("wakes"), reason("no-profile")])
+        return _Scale(max(1, view.least), reasons=[why, reason("no-profile")])
     wanted = max(demand.later_requests_per_s, policy.first_requests_per_s)
     out = scale_out(ledger, view.key, view.wish, wanted, view.most or MOST_AT_ONCE, policy)
-    return _Scale(max(1, view.least, len(out.plans)), plans=out.plans, reasons=[reason("wakes"), *out.reasons])
+    return _Scale(max(1, view.least, len(out.plans)), plans=out.plans, reasons=[why, *out.reasons])
 
 
 def _out(

@@ -24,6 +24,10 @@ class Policy:
     first_requests_per_s: float = 2.0
     """What a pod is made for that nobody planned, at least."""
 
+    prewarm_requests_per_s: float = 0.02
+    """A season that brings so much by the time a pod could be ready is not waited for at zero pods: six requests in
+    five minutes, of which the first would otherwise wait for a cold start."""
+
     drain_s: float = 1.0
     """Backlog beyond what the SLO explains is to be gone after so many seconds, or one SLO where that is longer."""
 

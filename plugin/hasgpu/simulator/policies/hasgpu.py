@@ -6,10 +6,11 @@ each revision over one ledger, the most important first, and carries the decisio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hasgpu.autoscaler.observed_load import ObservedLoad, horizons
+from hasgpu.autoscaler.recorded_load import RecordedLoad
 from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
@@ -21,6 +22,7 @@ from hasgpu.model.decision import Decision
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.load import StatMessage
 from hasgpu.prediction.forecast_board import ForecastBoard
+from hasgpu.prediction.season import Season
 from hasgpu.simulator.believed import Belief, wish_of
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.deployed import Deployed
@@ -38,6 +40,9 @@ class _Record:
 
     wish: SliceWish
     load: ObservedLoad
+    day: RecordedLoad
+    counted: float = 0.0
+    """Requests that the day has."""
     state: HybridState = field(default_factory=HybridState)
     waiting: int = 0
     """Pods that were asked for and have no slice yet."""
@@ -53,8 +58,16 @@ class Hasgpu:
 
     tick_s: float | None = None
 
-    def __init__(self, belief: Belief, policy: Policy, risk_quantile: float) -> None:
+    def __init__(
+        self,
+        belief: Belief,
+        policy: Policy,
+        risk_quantile: float,
+        seasons: Mapping[RevisionKey, Season] | None = None,
+        began_s: float = 0.0,
+    ) -> None:
         self._belief, self._policy = belief, policy
+        self._seasons, self._began_s = seasons or {}, began_s
         self._board = ForecastBoard(*horizons(risk_quantile, policy.startup_s))
         self._records: dict[RevisionKey, _Record] = {}
         self._again_s = 0.0
@@ -62,7 +75,11 @@ class Hasgpu:
     def start(self, cluster: Cluster) -> None:
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         for key, function in cluster.functions.items():
-            record = _Record(wish=wish_of(function.spec, self._belief), load=ObservedLoad(0.0, self._board))
+            record = _Record(
+                wish=wish_of(function.spec, self._belief),
+                load=ObservedLoad(0.0, self._board),
+                day=RecordedLoad(season=self._seasons.get(key)),
+            )
             self._records[key] = record
             record.waiting = max(1, function.spec.min_scale)
             self._place(cluster, ledger, function, record, at_once=True)
@@ -76,6 +93,8 @@ class Hasgpu:
         """One pass, as HasClass makes it."""
         for record in self._records.values():
             record.load.tick(cluster.now)
+            record.day.count(record.load.requests - record.counted, self._began_s + cluster.now)
+            record.counted = record.load.requests
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         functions = sorted(cluster.functions.values(), key=lambda each: -each.spec.priority)
         starved = []
@@ -124,6 +143,7 @@ class Hasgpu:
             known=True,
             startup_s=policy.startup_s,
             idle_from_s=record.ready_since_s if record.ready_since_s is not None else now,
+            awaited_per_s=record.day.awaited_per_s(self._began_s + now, policy.startup_s),
         )
         own = [ledger.placement(pod.key) for pod in function.pods]
         return RevisionView(

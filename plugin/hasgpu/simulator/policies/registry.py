@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hasgpu.decision.policy import Policy as Knobs
+from hasgpu.prediction.season import Season
 from hasgpu.simulator.believed import Belief, table_of
 from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.policy import Policy
@@ -43,6 +44,10 @@ class Tuning:
     """Of the time a latency leaves, for fast-gshare, dilu-like and infless-like."""
     slack: float = 0.7
     """Of the time an SLO leaves, for a lone inference: the same three and has-gpu-intended."""
+    season: Season | None = None
+    """What the fitter found in days before, of a run with one function."""
+    began_s: float = 0.0
+    """Time of day, for the season, at which the run begins."""
     dilu_growth: float = 2.0
     """The limit as a multiple of the request."""
 
@@ -84,7 +89,8 @@ def static_shape(belief: Belief, requests_per_s: float) -> Shape:
 
 
 def _hasgpu(setup: Setup, tuning: Tuning) -> Policy:
-    return Hasgpu(belief_of(setup, tuning), tuning.hasgpu, tuning.risk_quantile)
+    seasons = {} if tuning.season is None else {setup.functions[0].key: tuning.season}
+    return Hasgpu(belief_of(setup, tuning), tuning.hasgpu, tuning.risk_quantile, seasons, tuning.began_s)
 
 
 def _kpa_whole(setup: Setup, tuning: Tuning) -> Policy:
