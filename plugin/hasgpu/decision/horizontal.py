@@ -15,7 +15,7 @@ from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import QuotaBounds
 
 from .ledger import Ledger
-from .placement import NoRoom, SliceTask, SliceWish, choose_first_slice
+from .placement import Chosen, NoRoom, SliceTask, SliceWish, choose_first_slice
 from .policy import Policy
 from .vertical import Share, cost_percent, least_alpha, rate_at
 
@@ -62,12 +62,9 @@ def scale_out(
             total_requests_per_s=total_requests_per_s,
         )
         chosen = choose_first_slice(ledger, wish, task)
-        if isinstance(chosen, NoRoom):
-            facts += [reason("no-room", uncovered_per_s=left), *chosen.reasons]
-            without_room = left
-            break
-        if chosen.requests_per_s <= 0.0:
-            facts.append(reason("slo-out-of-reach", uncovered_per_s=left))
+        if isinstance(chosen, NoRoom) or chosen.requests_per_s <= 0.0:
+            facts += _refused(chosen, left)
+            without_room = left if isinstance(chosen, NoRoom) else 0.0
             break
         ledger.take(planned(revision, _entry(revision, len(plans)), chosen.slice, wish.processes))
         plans.append(chosen.slice)
@@ -75,6 +72,12 @@ def scale_out(
         split = chosen.pods - 1 or most  # the others of the same split, then a new one
     told = _told(plans, facts, deficit_requests_per_s, left)
     return ScaleOut(plans=tuple(plans), reasons=told, without_room_per_s=without_room)
+
+
+def _refused(chosen: Chosen | NoRoom, uncovered_per_s: float) -> list[Reason]:
+    if isinstance(chosen, NoRoom):
+        return [reason("no-room", uncovered_per_s=uncovered_per_s), *chosen.reasons]
+    return [reason("slo-out-of-reach", uncovered_per_s=uncovered_per_s)]
 
 
 def _entry(revision: RevisionKey, number: int) -> PodKey:
