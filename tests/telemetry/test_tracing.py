@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from hasgpu.telemetry.logs import JsonFormatter, configure, fields
-from hasgpu.telemetry.tracing import Tracing
+from hasgpu.telemetry.tracing import Tracing, recorded
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -168,3 +168,21 @@ def test_configuring_logs_replaces_the_root_handler() -> None:
     finally:
         root.handlers[:] = before
         root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_recorded"),
+    [
+        pytest.param("01", True, id="sampled"),
+        pytest.param("03", True, id="sampled, of a random id"),
+        pytest.param("00", False, id="not sampled"),
+        pytest.param("02", False, id="not sampled, of a random id"),
+    ],
+)
+def test_a_context_is_recorded_where_it_is_sampled_whatever_else_it_says(flags: str, is_recorded: bool) -> None:
+    assert recorded(f"00-{'a' * 32}-{'b' * 16}-{flags}") is is_recorded
+
+
+@pytest.mark.parametrize("text", ["", "none", "00-0-0-01"])
+def test_what_is_no_context_is_not_recorded(text: str) -> None:
+    assert not recorded(text)

@@ -23,7 +23,7 @@ from hasgpu.model.decision import Reason, reason
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import QuotaBounds
-from hasgpu.telemetry.tracing import Attribute, Tracing
+from hasgpu.telemetry.tracing import Attribute, Tracing, recorded
 
 from .gpu_world import GpuWorld, pod_key, revision_key
 from .node_rules import allows
@@ -225,7 +225,7 @@ class Allocator:
 def _admitted(pod: Pod) -> str | None:
     """The context of the pod's admission, where it was recorded: an unrecorded parent would silence the span."""
     context = pod.metadata.annotations.get(keys.SLICE_TRACEPARENT, "")
-    return context if context.endswith("-01") else None
+    return context if recorded(context) else None
 
 
 def _names(node: Node) -> tuple[str, str]:

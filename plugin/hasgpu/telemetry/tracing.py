@@ -126,6 +126,12 @@ class Tracing:
         self._provider.shutdown()
 
 
+def recorded(traceparent: str) -> bool:
+    """Whether the span of a traceparent is sampled. Other flags may be set beside: W3C's level 2 marks random ids."""
+    context = _context(traceparent)
+    return context is not None and context.trace_flags.sampled
+
+
 def signal_url(endpoint: str, default_path: str) -> str:
     """The endpoint as OTLP's Go exporter takes it: a URL without a path gets the signal's own."""
     return endpoint.rstrip("/") + default_path if urlsplit(endpoint).path in ("", "/") else endpoint
