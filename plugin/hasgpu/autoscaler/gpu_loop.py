@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from hasgpu.model.load import StatMessage
 
+from .agenda import TICK_S
 from .scaling_class import GpuClass
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0
 _QUEUED_MESSAGES = 100_000
 
 

@@ -25,7 +25,7 @@ from hasgpu.model.decider import DeciderSpec
 from hasgpu.model.decision import Decision, Reason
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
-from hasgpu.prediction.forecast_board import ForecastBoard
+from hasgpu.prediction.forecast_board import ForecastBoard, Horizon
 
 from . import revision_spec
 from .agenda import TICK_S, Agenda
@@ -271,7 +271,9 @@ class HasClass:
             self._records.pop(key).load.leave()
             self._plans.drop(key)
         new = [pa for key, pa in ours.items() if key not in self._records]
-        siblings = {_service(ours[key]): each.load for key, each in self._records.items() if new and each.load.known}
+        if not new:
+            return
+        siblings = {_service(ours[key]): each.load for key, each in self._records.items() if each.load.known}
         for pa in new:
             record = self._record(RevisionKey(pa.metadata.namespace, pa.metadata.name), now)
             sibling = siblings.get(_service(pa))
@@ -280,7 +282,7 @@ class HasClass:
 
     def _observe(self, now: float) -> None:
         """What was reported, and where silence may be believed the silence, of all revisions at once."""
-        wanted = horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s)
+        wanted = self._horizons()
         if wanted != self._forecasts.horizons:
             self._forecasts.aim(*wanted)
         if self._hearing.trusts_silence:
@@ -289,7 +291,10 @@ class HasClass:
         self._forecasts.settle()
 
     def _empty_board(self) -> ForecastBoard:
-        return ForecastBoard(*horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s))
+        return ForecastBoard(*self._horizons())
+
+    def _horizons(self) -> tuple[Horizon, Horizon]:
+        return horizons(self._around.settings.hasgpu.value.risk_quantile, Policy().startup_s)
 
     def _synced(self) -> bool:
         around = self._around

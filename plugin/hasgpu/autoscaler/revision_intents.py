@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.placement import SliceWish
@@ -23,6 +24,7 @@ from hasgpu.settings.store import ConfigStore
 from .profile_book import Believed, ProfileBook, ProfileKey
 
 TABLES_KEPT = 2000
+INTENTS_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +115,15 @@ class RevisionIntents:
 
 
 def _intent(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuIntent | None:
-    wanted = {key: value for key, value in annotations.items() if key.startswith(keys.USER_PREFIX)}
+    wanted = frozenset(item for item in annotations.items() if item[0].startswith(keys.USER_PREFIX))
+    return _parsed(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
+
+
+@lru_cache(maxsize=INTENTS_KEPT)
+def _parsed(wanted: frozenset[tuple[str, str]], service: str) -> GpuIntent | None:
+    """All revisions are looked at ten times a second, and what they ask for hardly ever changes."""
     try:
-        return parse_intent(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
+        return parse_intent(dict(wanted), service)
     except IntentError:
         return None
 

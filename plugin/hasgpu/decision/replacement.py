@@ -16,7 +16,7 @@ from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds
 
 from .ledger import GpuBooks, Ledger, Row
-from .placement import NoRoom, SliceWish, choose_slice
+from .placement import NoRoom, SliceWish, choose_slice, may_go_to
 from .policy import Policy
 
 
@@ -82,8 +82,7 @@ def fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
     return (
         books.gpu.healthy
         and books.gpu.mps_ready
-        and wish.gpu_product in (None, books.gpu.product)
-        and (wish.nodes is None or books.gpu.node in wish.nodes)
+        and may_go_to(books.gpu, wish)
         and wish.memory_bytes <= books.free_memory_bytes
         and wish.processes <= books.free_clients
     )
