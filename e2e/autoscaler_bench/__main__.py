@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from . import fakes
 from .candidate import Name
-from .cells import Plan, measure, shown
+from .cells import Plan, measure
+from .line import tell
 from .plane import Plane
 from .revisions import Revisions
 
@@ -59,11 +58,7 @@ def _measure(count: int, mode: str, names: tuple[Name, ...], per_namespace: int,
         revisions = Revisions(plane, count, per_namespace, pushed=mode == "push")
         for place, name in enumerate(names):
             row = measure(plane, revisions, name, plan, cold=place == 0)
-            line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="minutes"), **shown(row)})
-            click.echo(line)
-            if out is not None:
-                with out.open("a") as file:
-                    file.write(line + "\n")
+            tell(row, out)
     finally:
         plane.stop()
 

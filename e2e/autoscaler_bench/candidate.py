@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from e2e.testbed.paths import BIN
 
@@ -32,6 +32,17 @@ class Cost:
     rss_mb: float
     peak_rss_mb: float
     threads: int
+
+
+def spent(before: Cost, after: Cost, took_s: float) -> dict[str, Any]:
+    """What a row says of the time between the two."""
+    return {
+        "cpu_s_per_minute": (after.cpu_s - before.cpu_s) * 60 / took_s,
+        "system_cpu_s_per_minute": (after.system_cpu_s - before.system_cpu_s) * 60 / took_s,
+        "rss_mb": after.rss_mb,
+        "peak_rss_mb": after.peak_rss_mb,
+        "threads": after.threads,
+    }
 
 
 class _ToldByUs:

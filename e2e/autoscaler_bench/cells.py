@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from .candidate import Candidate, Name
+from .candidate import Candidate, Name, spent
 from .fakes import Fakes
 from .plane import Plane, own_address
 from .revisions import Revisions, SksController, Watched
@@ -95,11 +94,7 @@ def _steady(
         per_namespace=revisions.per_namespace,
         cold_s=cold_s,
         restart_s=restart_s,
-        cpu_s_per_minute=(after.cpu_s - before.cpu_s) * 60 / took_s,
-        system_cpu_s_per_minute=(after.system_cpu_s - before.system_cpu_s) * 60 / took_s,
-        rss_mb=after.rss_mb,
-        peak_rss_mb=after.peak_rss_mb,
-        threads=after.threads,
+        **spent(before, after, took_s),
         latency_p50_s=statistics.median(delays) if delays else None,
         latency_p99_s=max(delays) if delays else None,
         scrapes_per_s=(answered_after["answers"] - answered["answers"]) / took_s,
@@ -127,8 +122,3 @@ def _latencies(revisions: Revisions, load: Fakes, watched: Watched, samples: int
 def _idle_s() -> float:
     with open("/proc/stat") as file:
         return int(file.readline().split()[4]) / 100
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """Rounded for a reader."""
-    return {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(row).items()}

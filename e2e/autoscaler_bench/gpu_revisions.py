@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hasgpu.cluster.patch import merge_patch
-from hasgpu.cluster.paths import DEPLOYMENTS, LATENCY_PROFILES, POD_AUTOSCALERS, PODS, collection, named
+from hasgpu.cluster.paths import LATENCY_PROFILES, PODS, collection, named
 from hasgpu.cluster.session import Session
 
 from .gpu_nodes import PRODUCT, GpuNodes, uuid_of
 from .plane import SYSTEM, Plane
-from .revisions import pod_ip
+from .revisions import CONTAINER, labels_of, make_deployment, make_podautoscaler, pod_ip
 
 PODS_OF_A_ROW, ROWS = 2, 5
 SM_PERCENT = 100 // ROWS
@@ -43,14 +43,8 @@ class GpuRevisions:
 
     def _make(self, index: int) -> None:
         namespace, name = self.namespace(index), f"r-{index}"
-        labels = {
-            "serving.knative.dev/revision": name,
-            "serving.knative.dev/revisionUID": f"uid-{index}",
-            "serving.knative.dev/configuration": name,
-            "serving.knative.dev/service": name,
-            "app": name,
-        }
-        self._make_deployment(namespace, name, labels)
+        labels = labels_of(index)
+        make_deployment(self.session, namespace, name, labels)
         self._make_pod(index, namespace, name, labels)
         annotations = {
             "autoscaling.knative.dev/class": "has.autoscaling.hasgpu.dev",
@@ -58,20 +52,7 @@ class GpuRevisions:
             "autoscaling.knative.dev/target-burst-capacity": "-1",
             **_wishes(),
         }
-        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{name}-deployment"}
-        body = {
-            "apiVersion": "autoscaling.internal.knative.dev/v1alpha1",
-            "kind": "PodAutoscaler",
-            "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
-            "spec": {"reachability": "Reachable", "protocolType": "http1", "scaleTargetRef": target},
-        }
-        self.session.request("POST", collection(POD_AUTOSCALERS, namespace), body=body)
-
-    def _make_deployment(self, namespace: str, name: str, labels: dict[str, str]) -> None:
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [_CONTAINER]}}
-        spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
-        metadata = {"name": f"{name}-deployment", "namespace": namespace, "labels": labels}
-        self.session.request("POST", collection(DEPLOYMENTS, namespace), body={"metadata": metadata, "spec": spec})
+        make_podautoscaler(self.session, namespace, name, labels, annotations)
 
     def _make_pod(self, index: int, namespace: str, name: str, labels: dict[str, str]) -> None:
         gpu = index // PODS_OF_A_GPU
@@ -86,14 +67,11 @@ class GpuRevisions:
         }
         notes = {**_wishes(), **{f"slice.hasgpu.dev/{key}": value for key, value in given.items()}}
         metadata = {"name": f"{name}-pod", "namespace": namespace, "labels": labels, "annotations": notes}
-        spec = {"containers": [_CONTAINER], "nodeName": self._nodes.node_of(gpu)}
+        spec = {"containers": [CONTAINER], "nodeName": self._nodes.node_of(gpu)}
         body = {"metadata": metadata, "spec": spec}
         self.session.request("POST", collection(PODS, namespace), body=body)
         path = named(PODS, namespace, f"{name}-pod", "status")
         merge_patch(self.session, path, {"status": _running(pod_ip(index))})
-
-
-_CONTAINER = {"name": "user-container", "image": "none"}
 
 
 def _wishes() -> dict[str, str]:
@@ -123,7 +101,7 @@ def _make_profile(session: Session, namespace: str) -> None:
 def _make_activator(session: Session) -> None:
     """Silence is believed only while as many connections stand as activators run."""
     metadata = {"name": "activator", "namespace": SYSTEM, "labels": {"app": "activator"}}
-    body = {"metadata": metadata, "spec": {"containers": [_CONTAINER], "nodeName": "gpu-node-0"}}
+    body = {"metadata": metadata, "spec": {"containers": [CONTAINER], "nodeName": "gpu-node-0"}}
     session.request("POST", collection(PODS, SYSTEM), body=body)
     merge_patch(session, named(PODS, SYSTEM, "activator", "status"), {"status": _running("127.0.0.1")})
 

@@ -6,15 +6,13 @@ carries (the pod's annotation is patched), or beyond (the Deployment's replicas)
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import statistics
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,11 @@ from hasgpu.cluster.session import Session
 from hasgpu.model import annotations as keys
 
 from . import fakes
-from .candidate import Candidate
+from .candidate import Candidate, spent
 from .fakes import Fakes
 from .gpu_nodes import GpuNodes
 from .gpu_revisions import LATENCY_S, PODS_OF_A_GPU, REQUESTS_PER_S, GpuRevisions
+from .line import tell
 from .plane import FOLDER, Plane, own_address
 from .revisions import SksController
 
@@ -159,11 +158,7 @@ def measure(count: int, per_namespace: int, warm_up_s: float, window_s: float, s
         horizontal = _surges(scene, HORIZONTAL, samples // 4)
         return Row(
             revisions=count,
-            cpu_s_per_minute=(after.cpu_s - before.cpu_s) * 60 / took_s,
-            system_cpu_s_per_minute=(after.system_cpu_s - before.system_cpu_s) * 60 / took_s,
-            rss_mb=after.rss_mb,
-            peak_rss_mb=after.peak_rss_mb,
-            threads=after.threads,
+            **spent(before, after, took_s),
             writes_per_minute=written * 60 / took_s,
             not_seen=(vertical + horizontal).count(None),
             load_average=os.getloadavg()[1],
@@ -205,10 +200,6 @@ def _figures(kind: str, found: list[float | None]) -> dict[str, Any]:
     }
 
 
-def _shown(row: Row) -> dict[str, Any]:
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(row).items()}
-
-
 @click.command()
 @click.option("-n", "sizes", multiple=True, type=int, default=(1, 100, 1000), show_default=True, help="Revisions.")
 @click.option("--per-namespace", default=100, show_default=True)
@@ -223,11 +214,7 @@ def main(
     fakes.build()
     for count in sizes:
         row = measure(count, per_namespace, warm_up_s, window_s, samples if count > 1 else max(1, samples // 10))
-        line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="minutes"), **_shown(row)})
-        click.echo(line)
-        if out is not None:
-            with out.open("a") as file:
-                file.write(line + "\n")
+        tell(row, out, digits=3)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from .plane import Plane
 
 _UNLIMITED = {"autoscaling.knative.dev/target-burst-capacity": "-1"}
 TARGET = "10"
+CONTAINER = {"name": "user-container", "image": "none"}
 
 
 class Revisions:
@@ -52,27 +53,13 @@ class Revisions:
 
     def _make(self, index: int) -> None:
         namespace, name = self.namespace(index), f"r-{index}"
-        labels = {
-            "serving.knative.dev/revision": name,
-            "serving.knative.dev/revisionUID": f"uid-{index}",
-            "serving.knative.dev/configuration": name,
-            "serving.knative.dev/service": name,
-            "app": name,
-        }
-        post = self.session.request
-        container = {"name": "user-container", "image": "none"}
-        selector, template = (
-            {"matchLabels": {"app": name}},
-            {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        )
-        metadata = {"name": f"{name}-deployment", "namespace": namespace, "labels": labels}
-        spec = {"replicas": 1, "selector": selector, "template": template}
-        post("POST", collection(DEPLOYMENTS, namespace), body={"metadata": metadata, "spec": spec})
+        labels = labels_of(index)
+        make_deployment(self.session, namespace, name, labels)
         pod = {
             "metadata": {"name": f"{name}-pod", "namespace": namespace, "labels": labels},
-            "spec": {"containers": [container]},
+            "spec": {"containers": [CONTAINER]},
         }
-        post("POST", collection(PODS, namespace), body=pod)
+        self.session.request("POST", collection(PODS, namespace), body=pod)
         merge_patch(self.session, named(PODS, namespace, f"{name}-pod", "status"), {"status": _running(index)})
         annotations = {
             "autoscaling.knative.dev/class": "kpa.autoscaling.knative.dev",
@@ -80,17 +67,41 @@ class Revisions:
             "autoscaling.knative.dev/target": TARGET,
             **(_UNLIMITED if self.pushed else {}),
         }
-        body = {
-            "apiVersion": "autoscaling.internal.knative.dev/v1alpha1",
-            "kind": "PodAutoscaler",
-            "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
-            "spec": {
-                "reachability": "Reachable",
-                "protocolType": "http1",
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{name}-deployment"},
-            },
-        }
-        post("POST", collection(POD_AUTOSCALERS, namespace), body=body)
+        make_podautoscaler(self.session, namespace, name, labels, annotations)
+
+
+def labels_of(index: int) -> dict[str, str]:
+    """As Knative's controller labels what belongs to a revision."""
+    name = f"r-{index}"
+    return {
+        "serving.knative.dev/revision": name,
+        "serving.knative.dev/revisionUID": f"uid-{index}",
+        "serving.knative.dev/configuration": name,
+        "serving.knative.dev/service": name,
+        "app": name,
+    }
+
+
+def make_deployment(session: Session, namespace: str, name: str, labels: dict[str, str]) -> None:
+    """A revision's, of one replica."""
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [CONTAINER]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
+    metadata = {"name": f"{name}-deployment", "namespace": namespace, "labels": labels}
+    session.request("POST", collection(DEPLOYMENTS, namespace), body={"metadata": metadata, "spec": spec})
+
+
+def make_podautoscaler(
+    session: Session, namespace: str, name: str, labels: dict[str, str], annotations: dict[str, str]
+) -> None:
+    """A revision's, as Knative's controller makes it."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{name}-deployment"}
+    body = {
+        "apiVersion": "autoscaling.internal.knative.dev/v1alpha1",
+        "kind": "PodAutoscaler",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
+        "spec": {"reachability": "Reachable", "protocolType": "http1", "scaleTargetRef": target},
+    }
+    session.request("POST", collection(POD_AUTOSCALERS, namespace), body=body)
 
 
 def _running(index: int) -> dict[str, Any]:

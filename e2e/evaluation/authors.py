@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from hasgpu.model.keys import RevisionKey
 from hasgpu.simulator.policies.registry import Tuning
 
 from .data import BASES_MS, authors_arrivals, authors_function
-from .job import Job, Outcome, interval, shown, table, work_all
+from .job import Job, Outcome, by_label, interval, shown, table, work_all
 from .runner import Runner
 from .targets import Verdict
 
@@ -85,12 +86,18 @@ def tuned(keys: Iterable[Key], runner: Runner) -> dict[Key, Tuning]:
         for point, tuning in enumerate(GRIDS[key[1]])
         for seed in TRAINING_SEEDS
     ]
-    seen: dict[Key, dict[int, list[tuple[float, float]]]] = {}
+    found = best_points(jobs, lambda key: (key[2], ALLOWED[key[2]]), runner)
+    return {key: GRIDS[key[1]][point] for key, point in found.items()}
+
+
+def best_points(jobs: Iterable[Job], goal: Callable[[Any], tuple[float, float]], runner: Runner) -> dict[Any, int]:
+    """By case the place in its grid that does best; each job is labelled with both. ``goal``: SLO's multiple, late."""
+    seen: dict[Any, dict[int, list[tuple[float, float]]]] = {}
     for outcome in work_all(jobs, runner):
-        key, point = outcome.label
-        late = outcome.result["violations"][f"{key[2]:g}"]
-        seen.setdefault(key, {}).setdefault(point, []).append((late, outcome.result["mean_gpus"]))
-    return {key: GRIDS[key[1]][cheapest(points, MARGIN * ALLOWED[key[2]])] for key, points in seen.items()}
+        case, point = outcome.label
+        late = outcome.result["violations"][f"{goal(case)[0]:g}"]
+        seen.setdefault(case, {}).setdefault(point, []).append((late, outcome.result["mean_gpus"]))
+    return {case: cheapest(points, MARGIN * goal(case)[1]) for case, points in seen.items()}
 
 
 def cheapest(points: dict[int, list[tuple[float, float]]], allowed: float) -> int:
@@ -119,10 +126,7 @@ def run(seeds: Sequence[int], runner: Runner) -> dict[Key, list[Outcome]]:
     choice = tuned(all_keys(GRIDS), runner)
     keys = all_keys(POLICIES)
     jobs = [job(key, key, seed, choice.get(key, Tuning())) for key in keys for seed in seeds]
-    found: dict[Key, list[Outcome]] = {}
-    for outcome in work_all(jobs, runner):
-        found.setdefault(outcome.label, []).append(outcome)
-    return found
+    return by_label(work_all(jobs, runner))
 
 
 def costs(found: dict[Key, list[Outcome]]) -> str:
@@ -295,9 +299,7 @@ def interference(seeds: Sequence[int], runner: Runner) -> tuple[str, Verdict]:
     choice = tuned([("convnext_large", policy, 2.0, "gpu-time") for policy in BESIDE], runner)
     knobs = {policy: tuning for (_, policy, _, _), tuning in choice.items()}
     jobs = [_pair(policy, part, seed, knobs[policy]) for part in PARTS for policy in BESIDE for seed in seeds]
-    found: dict[tuple[str, float], list[Outcome]] = {}
-    for outcome in work_all(jobs, runner):
-        found.setdefault(outcome.label, []).append(outcome)
+    found = by_label(work_all(jobs, runner))
     late = {key: 100.0 * float(np.mean([e.result["violations"]["slo"] for e in mine])) for key, mine in found.items()}
     lines = [
         [f"{100 * part:.0f} %", *(f"{shown(_gpus(found[each, part]))}, {late[each, part]:.2f} %" for each in BESIDE)]

@@ -13,9 +13,9 @@ from hasgpu.simulator.policies.registry import Tuning, policy_named
 from hasgpu.simulator.run import simulate
 from hasgpu.simulator.workload import Floats, generator
 
-from .authors import GRIDS, MARGIN, TRAINING_SEEDS, cheapest
+from .authors import GRIDS, TRAINING_SEEDS, best_points
 from .data import authors_function, azure, thinned_poisson
-from .job import Job, Outcome, interval, setup_of, shown, table, work_all
+from .job import Job, Outcome, by_label, interval, setup_of, shown, table, work_all
 from .runner import Runner
 from .targets import Verdict
 
@@ -71,9 +71,7 @@ def run(seeds: Sequence[int], runner: Runner) -> tuple[str, Verdict]:
         for model in MODELS
         for policy in SHOWN
     ]
-    found: dict[Case, list[Outcome]] = {}
-    for outcome in work_all(jobs, runner):
-        found.setdefault(outcome.label, []).append(outcome)
+    found = by_label(work_all(jobs, runner))
     late = {case: [100 * each.result["violations"]["2"] for each in mine] for case, mine in found.items()}
     lines = [
         [name, model, *(
@@ -116,12 +114,8 @@ def _tuned(runner: Runner) -> dict[Case, Tuning]:
         for point, tuning in enumerate(POINTS[case[2]])
         for seed in TRAINING_SEEDS
     ]
-    seen: dict[Case, dict[int, list[tuple[float, float]]]] = {}
-    for outcome in work_all(jobs, runner):
-        case, point = outcome.label
-        figures = (outcome.result["violations"]["2"], outcome.result["mean_gpus"])
-        seen.setdefault(case, {}).setdefault(point, []).append(figures)
-    return {case: POINTS[case[2]][cheapest(points, MARGIN * LATE)] for case, points in seen.items()}
+    found = best_points(jobs, lambda case: (2.0, LATE), runner)
+    return {case: POINTS[case[2]][point] for case, point in found.items()}
 
 
 def _job(case: Case, seed: int, tuning: Tuning) -> Job:
@@ -215,9 +209,7 @@ def sparse(seeds: Sequence[int], runner: Runner, horizon_s: float = 3600.0) -> t
                         seed=seed,
                     )
                 )
-    found: dict[tuple[str, float], list[Outcome]] = {}
-    for outcome in work_all(jobs, runner):
-        found.setdefault(outcome.label, []).append(outcome)
+    found = by_label(work_all(jobs, runner))
     lines = []
     for (kind, startup_s), mine in found.items():
         requests = sum(each.result["requests"] for each in mine)

@@ -124,6 +124,14 @@ def work_all(jobs: Iterable[Job], runner: Runner) -> list[Outcome]:
     return [replace(outcome, label=job.label) for outcome, job in zip(outcomes, listed, strict=True)]
 
 
+def by_label(outcomes: Iterable[Outcome]) -> dict[Any, list[Outcome]]:
+    """Those of one label together, in their order."""
+    found: dict[Any, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.label, []).append(outcome)
+    return found
+
+
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and half-width of its 95 % interval (Student's t)."""
     t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}

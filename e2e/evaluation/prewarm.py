@@ -14,7 +14,7 @@ from hasgpu.simulator.policies.registry import Tuning
 from hasgpu.simulator.workload import Floats, generator
 
 from .data import authors_function, thinned_poisson, twitter
-from .job import Job, Outcome, table, work_all
+from .job import Job, Outcome, by_label, table, work_all
 from .runner import Runner
 from .targets import Verdict
 
@@ -75,9 +75,7 @@ def prewarm(seeds: Sequence[int], runner: Runner) -> tuple[str, list[Verdict]]:
     cases = [(pattern, startup_s, False) for pattern in PATTERNS for startup_s in STARTUPS_S]
     cases.append((PATTERNS[0], STARTUPS_S[1], True))
     jobs = [job for case in cases for kind in (WITH, WITHOUT) for seed in seeds for job in _jobs(kind, seed, *case)]
-    found: dict[tuple[str, float, str], list[Outcome]] = {}
-    for outcome in work_all(jobs, runner):
-        found.setdefault(outcome.label, []).append(outcome)
+    found = by_label(work_all(jobs, runner))
     lines = [_line(label, outcomes, len(seeds)) for label, outcomes in found.items()]
     head = ["load", "start-up", "", "met a cold start", "late at 2x", "GPU-seconds a day"]
     return table(head, lines), [_verdict(found, startup_s) for startup_s in STARTUPS_S]

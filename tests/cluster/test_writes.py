@@ -151,6 +151,14 @@ def candidates(api: FakeApi) -> Iterator[tuple[Candidate, Candidate]]:
         each.elector.stop()
 
 
+@pytest.fixture
+def leader(candidates: tuple[Candidate, Candidate]) -> Candidate:
+    first, _ = candidates
+    first.elector.start()
+    until(lambda: first.leads)
+    return first
+
+
 def lease(api: FakeApi) -> dict[str, Any]:
     return (api.get(named(LEASES, "ns", "allocator")) or {}).get("spec", {})
 
@@ -188,26 +196,18 @@ def test_a_leader_that_cannot_renew_stops_leading_before_another_may_start(
 
 @pytest.mark.parametrize("step_s", [pytest.param(-3600.0, id="set back"), pytest.param(3600.0, id="set forward")])
 def test_a_wall_clock_that_is_set_makes_no_leadership_longer_or_shorter(
-    api: FakeApi, candidates: tuple[Candidate, Candidate], step_s: float
+    api: FakeApi, leader: Candidate, step_s: float
 ) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
-    first.wall_clock_offset_s = step_s
+    leader.wall_clock_offset_s = step_s
     time.sleep(0.3)
-    assert first.told == ["gained"]
-    assert first.leads
+    assert leader.told == ["gained"]
+    assert leader.leads
     api.fail_next("PUT", "/leases/allocator", 503, times=1000)
-    until(lambda: not first.leads, timeout_s=0.9)
+    until(lambda: not leader.leads, timeout_s=0.9)
 
 
-def test_the_fence_falls_even_while_the_elector_hangs_in_a_request(
-    api: FakeApi, candidates: tuple[Candidate, Candidate]
-) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
-    assert not first.elector.still_leading(in_s=0.6)
+def test_the_fence_falls_even_while_the_elector_hangs_in_a_request(api: FakeApi, leader: Candidate) -> None:
+    assert not leader.elector.still_leading(in_s=0.6)
 
 
 def test_an_expired_lease_of_a_dead_holder_is_taken_after_its_duration_as_we_saw_it(
@@ -227,47 +227,31 @@ def test_an_expired_lease_of_a_dead_holder_is_taken_after_its_duration_as_we_saw
     assert time.monotonic() - started_at >= 1.0
 
 
-def test_a_leader_renews_without_reading_what_it_wrote_itself(
-    api: FakeApi, candidates: tuple[Candidate, Candidate]
-) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
+def test_a_leader_renews_without_reading_what_it_wrote_itself(api: FakeApi, leader: Candidate) -> None:
     begun = len(api.requests)
     until(lambda: len(api.requests) >= begun + 4)
     assert {method for method, *_ in api.requests[begun:]} == {"PUT"}
-    assert first.told == ["gained"]
+    assert leader.told == ["gained"]
 
 
-def test_a_leader_whose_lease_was_edited_keeps_both_the_lease_and_the_edit(
-    api: FakeApi, candidates: tuple[Candidate, Candidate]
-) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
+def test_a_leader_whose_lease_was_edited_keeps_both_the_lease_and_the_edit(api: FakeApi, leader: Candidate) -> None:
     api.merge(named(LEASES, "ns", "allocator"), {"metadata": {"labels": {"team": "gpu"}}})
     renewed = lease(api)["renewTime"]
     until(lambda: lease(api)["renewTime"] != renewed)
     assert (api.get(named(LEASES, "ns", "allocator")) or {})["metadata"]["labels"] == {"team": "gpu"}
-    assert (first.leads, first.told) == (True, ["gained"])
+    assert (leader.leads, leader.told) == (True, ["gained"])
 
 
-def test_a_leader_whose_lease_was_taken_stops_to_lead(api: FakeApi, candidates: tuple[Candidate, Candidate]) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
+def test_a_leader_whose_lease_was_taken_stops_to_lead(api: FakeApi, leader: Candidate) -> None:
     api.merge(named(LEASES, "ns", "allocator"), {"spec": {"holderIdentity": "b_10.0.0.2"}})
-    until(lambda: first.told == ["gained", "lost"])
+    until(lambda: leader.told == ["gained", "lost"])
     assert lease(api)["holderIdentity"] == "b_10.0.0.2"
 
 
-def test_a_leader_whose_lease_was_deleted_makes_it_again(api: FakeApi, candidates: tuple[Candidate, Candidate]) -> None:
-    first, _ = candidates
-    first.elector.start()
-    until(lambda: first.leads)
+def test_a_leader_whose_lease_was_deleted_makes_it_again(api: FakeApi, leader: Candidate) -> None:
     api.delete(named(LEASES, "ns", "allocator"))
     until(lambda: lease(api).get("holderIdentity") == "a_10.0.0.1")
-    assert first.leads
+    assert leader.leads
 
 
 def test_a_lease_needs_periods_in_their_order(api: FakeApi) -> None:
