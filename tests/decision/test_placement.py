@@ -49,6 +49,14 @@ def test_a_fuller_gpu_is_filled_before_an_emptier_one() -> None:
     assert (found.slice.gpu_uuid, found.slice.row) == ("gpu-a", 1)
 
 
+def test_of_rows_of_its_width_a_pod_joins_the_one_with_the_least_time_left() -> None:
+    """What is left of the other may still hold a larger pod."""
+    empty = pod("a", revision=OTHER, sm=20, quota=20)
+    fuller = pod("b", gpu_uuid="gpu-b", revision=OTHER, sm=20, quota=60)
+    asked = wish(sm_partition=SmPartition(20), quota=bounds(30, 30))
+    assert slice_of(Ledger([gpu(), gpu("gpu-b")], [empty, fuller]), asked).slice.gpu_uuid == "gpu-b"
+
+
 def test_where_nothing_covers_the_rate_the_cheapest_per_request_is_taken() -> None:
     found = slice_of(Ledger([gpu()], []), wish(quota=bounds(5, 50)), rate=1000.0)
     assert not found.covers

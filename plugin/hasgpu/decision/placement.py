@@ -2,7 +2,8 @@
 
 Of all slices that fit, those that carry the wanted rate win over those that don't. Among them a slice whose quota
 alone could later carry ``headroom`` times the rate wins (vertical before horizontal), as long as it costs at most
-PREMIUM times the cheapest; then the least GPU cost, SM x quota; then what is left behind: a fuller row, a fuller GPU.
+PREMIUM times the cheapest; then the least GPU cost, SM x quota; then what is left behind: the fullest of rows that
+there are, a fuller GPU.
 Where several pods may be made, the rate may be split: two narrow pods often cost less than one wide pod, and each
 of several carries more than a lone one. If nothing carries the rate, the cheapest per request wins.
 """
@@ -67,12 +68,21 @@ class _Candidate:
     cost: float
     roomy: bool
     opens_row: bool
+    row_percent: int
+    """Time of its row that nobody has yet."""
     free_sm_percent: int
 
-    def score(self, cheapest: float) -> tuple[bool, bool, float, bool, int]:
+    def score(self, cheapest: float) -> tuple[bool, bool, float, bool, int, int]:
         """Less is better."""
         worth_its_room = self.roomy and self.cost <= PREMIUM * cheapest
-        return (not self.chosen.covers, not worth_its_room, self.cost, self.opens_row, self.free_sm_percent)
+        return (
+            not self.chosen.covers,
+            not worth_its_room,
+            self.cost,
+            self.opens_row,
+            self.row_percent,
+            self.free_sm_percent,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +177,9 @@ def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_
             far = 0.01 if sm > task.unprofiled_sm_percent else 1.0
             cost = 100.0 - high + abs(sm - task.unprofiled_sm_percent) * far
             chosen = Chosen(slice=_slice(books, wish, row_number, sm, high), requests_per_s=0.0, covers=True)
-            yield _Candidate(chosen=chosen, cost=cost, roomy=True, opens_row=opens, free_sm_percent=spare)
+            yield _Candidate(
+                chosen=chosen, cost=cost, roomy=True, opens_row=opens, row_percent=free_percent, free_sm_percent=spare
+            )
             continue
         part = _cheapest_part(table, sm, low, high, task)
         rate = table.rate(sm, part.quota, shared=part.shared)
@@ -181,6 +193,7 @@ def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_
             cost=part.cost if part.covers else sm * part.quota / max(rate, 1e-9),
             roomy=table.rate(sm, high, shared=part.shared) * part.pods >= task.headroom * task.requests_per_s,
             opens_row=opens,
+            row_percent=free_percent,
             free_sm_percent=spare,
         )
 
