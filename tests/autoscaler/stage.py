@@ -83,7 +83,9 @@ class Stage:
         self.api, self.session = api, api.session()
         self.settings = ConfigStore()
         self.kpa, self.has = Wishing(), Wishing()
-        self.leading, self.activator = True, True
+        self.leading: bool | None = True
+        """Of both classes; None is doubt."""
+        self.activator = True
         self.rechecks: list[float] = []
         self.scaled: list[tuple[int, int]] = []
         self.failures: list[Exception] = []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hasgpu.cluster.paths import CONFIG_MAPS, LEASES, METRICS, PODS, collection, named
+from hasgpu.decision.kpa import TICK_S
 from hasgpu.stats.wire import encode_frame
 from websockets.asyncio.client import connect
 
@@ -51,7 +52,7 @@ def on(api: FakeApi, replica: Replica) -> Stage:
 def scales(replica: Replica, on: Stage) -> None:
     """Load still becomes pods."""
     before = on.replicas
-    asyncio.run(push(replica, stat(300), lambda: on.replicas > before))
+    asyncio.run(push(replica, stat(300 * before), lambda: on.replicas > before))
 
 
 def test_garbage_between_reports_is_skipped_and_the_connection_stays(replica: Replica, on: Stage) -> None:
@@ -89,6 +90,26 @@ def test_while_the_api_server_is_away_nothing_scales_and_afterwards_it_does(
     assert on.replicas == 1
     until(lambda: holder(api, BUCKET) == replica.holder)
     scales(replica, on)
+
+
+def test_a_surge_that_came_while_the_api_server_was_away_is_answered_as_soon_as_it_is_back(
+    api: FakeApi, replica: Replica, on: Stage
+) -> None:
+    """Who led before and leads again has forgotten nothing: no new revision's first tick has to be waited for."""
+    scales(replica, on)
+    before, thawed_at = on.replicas, float("inf")
+
+    def back() -> bool:
+        nonlocal thawed_at
+        if api.frozen and time.monotonic() >= frozen_at + 3.0:  # the Lease's deadline, then a tick
+            api.thaw()
+            thawed_at = time.monotonic()
+        return on.replicas > before
+
+    api.freeze()
+    frozen_at = time.monotonic()
+    asyncio.run(push(replica, stat(300 * before), back))
+    assert time.monotonic() - thawed_at < TICK_S
 
 
 def test_after_410_the_world_is_listed_again_and_scaling_goes_on(api: FakeApi, replica: Replica, on: Stage) -> None:

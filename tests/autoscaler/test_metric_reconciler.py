@@ -21,7 +21,7 @@ SPEC = {"stableWindow": 60_000_000_000, "panicWindow": 6_000_000_000, "scrapeTar
 class Played:
     def __init__(self, api: FakeApi) -> None:
         self.api = api
-        self.leading = True
+        self.leading: bool | None = True
         self.error: str | None = None
         self.scrapes: list[bool] = []
         self.kpa = KpaClass(ready_pods=lambda key: 0, on_change=lambda key: None, clock=lambda: NOW)
@@ -99,4 +99,14 @@ def test_what_is_not_ours_is_not_collected(on: Played, leading: bool) -> None:
     on.reconcile()
     assert on.kpa.collection(KEY) is None
     assert on.scrapes[-1] is False
+    assert on.writes == 0
+
+
+def test_in_doubt_of_leadership_it_is_collected_as_before_and_nothing_written(on: Played) -> None:
+    on.create()
+    on.reconcile()
+    on.leading, on.error = None, "0 of 3 pods answered"
+    on.reconcile()
+    assert on.kpa.collection(KEY) is not None
+    assert on.scrapes == [True]
     assert on.writes == 0

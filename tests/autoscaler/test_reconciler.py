@@ -284,6 +284,14 @@ def test_without_leadership_everything_is_forgotten_and_nothing_written(on: Stag
     assert on.kpa.forgotten == on.has.forgotten == [KEY]
 
 
+def test_in_doubt_of_leadership_nothing_is_forgotten_and_nothing_written(on: Stage) -> None:
+    on.leading = None
+    steady(on, pods=9)
+    assert on.written() == []
+    # Of the other class it is none, whoever leads.
+    assert (on.kpa.forgotten, on.has.forgotten) == ([], [KEY])
+
+
 def test_a_deleted_podautoscaler_is_forgotten(on: Stage) -> None:
     on.reconcile()
     assert on.written() == []

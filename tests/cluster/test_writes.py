@@ -188,10 +188,40 @@ def test_a_leader_that_cannot_renew_stops_leading_before_another_may_start(
     api.fail_next("PUT", "/leases/allocator", 503, times=1000)
     until(lambda: not first.leads)
     assert lease(api)["holderIdentity"] == "a_10.0.0.1"
-    until(lambda: first.told == ["gained", "lost"])
     second.elector.start()
     time.sleep(0.1)
     assert not second.leads
+
+
+def test_silence_past_the_deadline_is_doubt_and_the_answer_that_ends_it_is_a_gain(
+    api: FakeApi, leader: Candidate
+) -> None:
+    api.freeze()
+    until(lambda: leader.elector.leading is None)
+    assert leader.told == ["gained"]
+    api.thaw()
+    until(lambda: leader.elector.leading is True)
+    until(lambda: leader.told == ["gained", "gained"])
+
+
+def test_doubt_ends_as_a_loss_where_another_took_the_lease_meanwhile(api: FakeApi, leader: Candidate) -> None:
+    api.freeze()
+    until(lambda: leader.elector.leading is None)
+    api.merge(named(LEASES, "ns", "allocator"), {"spec": {"holderIdentity": "b_10.0.0.2"}})
+    api.thaw()
+    until(lambda: leader.told == ["gained", "lost"])
+    assert leader.elector.leading is False
+
+
+def test_an_unanswered_round_is_repeated_within_a_second_not_after_a_long_period(api: FakeApi) -> None:
+    periods = {"lease_duration_s": 60, "renew_deadline_s": 40, "retry_period_s": 10}
+    elector = Elector(api.session(), namespace="ns", name="slow", identity="i", **periods)
+    api.freeze()
+    elector.start()
+    until(lambda: api.requests)
+    api.thaw()
+    until(elector.still_leading, timeout_s=3.0)
+    elector.stop()
 
 
 @pytest.mark.parametrize("step_s", [pytest.param(-3600.0, id="set back"), pytest.param(3600.0, id="set forward")])

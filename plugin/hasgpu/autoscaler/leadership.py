@@ -71,14 +71,18 @@ class Leadership:
         """The Lease whose holder acts for a revision."""
         return ALLOCATOR_LEASE if scaling_class == HAS_CLASS else owner(self.buckets, key)
 
-    def leads(self, key: RevisionKey, scaling_class: str) -> bool:
-        """Whether this replica acts for a revision."""
-        return self.holds(self.lease_of(key, scaling_class))
+    def leads(self, key: RevisionKey, scaling_class: str) -> bool | None:
+        """Whether this replica acts for a revision; None as for ``standing``."""
+        return self.standing(self.lease_of(key, scaling_class))
 
     def holds(self, lease: str) -> bool:
         """Whether the Lease is ours now; an unknown one is not."""
+        return self.standing(lease) is True
+
+    def standing(self, lease: str) -> bool | None:
+        """Ours, not ours, or in doubt (None): as it is when the API server is away, nothing is written or forgotten."""
         elector = self._electors.get(lease)
-        return elector is not None and elector.still_leading()
+        return elector.leading if elector is not None else False
 
     def urls(self, lease: str) -> Sequence[str]:
         """Stat servers of another replica that holds the Lease, best first."""

@@ -28,7 +28,7 @@ class MetricReconciler:
         metrics: Reflector[Metric],
         kpa: KpaClass,
         *,
-        leads: Callable[[RevisionKey], bool],
+        leads: Callable[[RevisionKey], bool | None],
         scrape_error: Callable[[RevisionKey], str | None],
         scrape: Callable[[RevisionKey, bool], None],
     ) -> None:
@@ -41,10 +41,12 @@ class MetricReconciler:
 
     def reconcile(self, key: RevisionKey, now: float) -> None:
         """One pass; raises ClusterError."""
-        metric = self._metrics.get(key.namespace, key.name)
-        if metric is None or not self._leads(key) or metric.metadata.deletion_timestamp is not None:
+        metric, leads = self._metrics.get(key.namespace, key.name), self._leads(key)
+        if metric is None or leads is False or metric.metadata.deletion_timestamp is not None:
             self._kpa.stop_collecting(key)
             self._scrape(key, False)
+            return
+        if leads is None:  # collected as before, until it is known who leads
             return
         self._kpa.collect(key, metric.spec, aggregation(metric.metadata.annotations))
         self._scrape(key, bool(metric.spec.scrape_target))

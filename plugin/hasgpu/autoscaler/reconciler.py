@@ -51,8 +51,8 @@ class Caches:
 class Edges:
     """What the reconciler calls: each may be another thing in a test."""
 
-    leads: Callable[[RevisionKey, str], bool]
-    """Whether this replica acts for the revision, which is of that class."""
+    leads: Callable[[RevisionKey, str], bool | None]
+    """Whether this replica acts for the revision, which is of that class; None while nobody knows."""
     activator_answers: Callable[[PodAutoscaler], bool]
     recheck: Callable[[RevisionKey, float], None]
     """Reconcile again after so many seconds."""
@@ -83,7 +83,7 @@ class Reconciler:
         pa = self._caches.podautoscalers.get(key.namespace, key.name)
         name = revision_spec.scaling_class(pa) if pa is not None else None
         for other, scaling_class in self._classes.items():
-            if other != name or not self._edges.leads(key, other):
+            if other != name or self._edges.leads(key, other) is False:
                 scaling_class.forget(key)
         if pa is None or name is None or name not in self._classes or not self._edges.leads(key, name):
             return

@@ -44,7 +44,7 @@ class ScalingClass(Protocol):
         """The present wish; takes the revision in at the first call. Called by reconcile workers: must not block."""
 
     def forget(self, key: RevisionKey) -> None:
-        """The PodAutoscaler is gone, or its class changed, or this replica no longer leads it. Must not block."""
+        """The PodAutoscaler is gone, or its class changed, or another replica leads it. Must not block."""
 
 
 class GpuClass(ScalingClass, Protocol):

@@ -44,7 +44,8 @@ class StatRouter:
             scaling_class = class_of(key)
             by_lease[lease_of(key, scaling_class), scaling_class].append(message)
         for (lease, scaling_class), group in by_lease.items():
-            if not self._leadership.holds(lease):
+            # In doubt load is ours to remember: where nobody else leads, we shall again.
+            if self._leadership.standing(lease) is False:
                 self.forwarder.offer(lease, group)
             elif scaling_class in self._accept:
                 self._accept[scaling_class](group)

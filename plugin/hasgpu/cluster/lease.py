@@ -2,8 +2,10 @@
 
 As in client-go, another's lease is judged by when *we* saw it change, never by comparing clocks of two machines.
 ``still_leading()`` is the fence to ask before every write: it turns false ``lease - deadline`` before others may take
-over, even while the elector's own thread hangs in a request. Periods are taken on the monotonic clock: a wall clock
-that is set back must not make a leadership longer. The wall clock only stamps the Lease.
+over, even while the elector's own thread hangs in a request. A leader that gets no answer for so long need not have
+lost the Lease, since perhaps nobody took it: it is in doubt, writes nothing, and the next answer tells. Periods are
+taken on the monotonic clock: a wall clock that is set back must not make a leadership longer. The wall clock only
+stamps the Lease.
 """
 
 from __future__ import annotations
@@ -24,9 +26,16 @@ from .session import Session, decode
 
 log = logging.getLogger(__name__)
 
+_UNANSWERED_S = 1.0
+"""From one round to the next while there is no answer at all: asking costs nobody anything then, waiting does."""
+
 
 class Elector:
-    """Runs for a Lease until stopped. Callbacks run in the elector's thread and must be quick."""
+    """Runs for a Lease until stopped. Callbacks run in the elector's thread and must be quick.
+
+    ``on_gained`` also tells that a doubt is over: what was to be written meanwhile was not. ``on_lost`` tells that the
+    Lease is another's or was given back.
+    """
 
     def __init__(
         self,
@@ -81,36 +90,44 @@ class Elector:
         renewed_at, at = self._renewed_at, self._monotonic() + in_s
         return self._leading and renewed_at is not None and at - renewed_at < self._renew_deadline_s
 
+    @property
+    def leading(self) -> bool | None:
+        """None is doubt: ours when last heard of, too long ago to write anything."""
+        return True if self.still_leading() else None if self._leading else False
+
     def _run(self) -> None:
         while not self._stopping.is_set():
-            asked_at = self._monotonic()
+            asked_at, pause_s = self._monotonic(), self._retry_period_s
             try:
                 held = self._acquire_or_renew(asked_at)
             except ClusterError as error:
                 log.warning("lease %s/%s: %s", self._namespace, self._name, error)
                 held = None
+                if not error.status:
+                    pause_s = min(pause_s, _UNANSWERED_S)
             except Exception:
                 # The loop's edge: an elector that ends leaves a replica that serves and can never lead again.
                 log.exception("lease %s/%s: a round failed", self._namespace, self._name)
                 held = None
             self._settle(held, asked_at)
-            self._stopping.wait(self._retry_period_s)
+            # From its beginning: who hung in a request has waited, and a server that comes back finds us asking.
+            self._stopping.wait(max(0.0, asked_at + pause_s - self._monotonic()))
         if self._leading:
             # First stop to lead, then let others: never the other way round.
             self._become(False)
             self._release()
 
     def _settle(self, held: bool | None, asked_at: float) -> None:
-        """Takes the outcome of one round; None is a round without an answer, which counts only past the deadline."""
+        """Takes the outcome of one round; None is a round without an answer, which leaves all to the fence."""
         if held:
+            before = self.leading
             self._renewed_at = asked_at
-            self._become(True)
-        elif self._leading and (held is False or not self.still_leading()):
+            if not before:
+                self._become(True)
+        elif held is False and self._leading:
             self._become(False)
 
     def _become(self, leading: bool) -> None:
-        if leading == self._leading:
-            return
         self._leading = leading
         log.info("lease %s/%s: %s", self._namespace, self._name, "gained" if leading else "lost")
         try:
