@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hasgpu.decision.defragmentation import Move, Plan, moved, plan_to_free_a_gpu
+from hasgpu.decision.defragmentation import Move, Plan, moved, plan_for_room, plan_to_free_a_gpu
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
 from hasgpu.model.gpu import Placement
@@ -59,7 +59,7 @@ def test_the_emptiest_gpu_is_emptied_into_free_time_of_others() -> None:
             id="the pods start",
         ),
         pytest.param(
-            [pod("a", quota=60), *(pod(f"b{i}", gpu_uuid="gpu-b", quota=10) for i in range(3))],
+            [pod(f"{g}{i}", gpu_uuid=f"gpu-{g}", quota=10) for g in "ab" for i in range(3)],
             ANY,
             2,
             id="too many moves",
@@ -71,6 +71,66 @@ def test_no_plan_where_nothing_can_be_freed_at_the_price(
 ) -> None:
     ledger = Ledger([gpu(name, memory_bytes=16 * GIB) for name in GPUS], pods)
     assert plan_to_free_a_gpu(ledger, wishes, most) is None
+
+
+def test_of_two_gpus_the_emptier_stays_where_it_would_take_too_many_moves() -> None:
+    ledger = books(pod("a", quota=60), *(pod(f"b{i}", gpu_uuid="gpu-b", quota=10) for i in range(3)))
+    plan = plan_to_free_a_gpu(ledger, ANY, 2)
+    assert plan is not None
+    assert (plan.frees, [move.pod.name for move in plan.moves]) == ("gpu-a", ["a"])
+
+
+def test_a_gpu_whose_pods_are_all_leaving_is_as_good_as_free() -> None:
+    ledger = books(pod("a", quota=60), pod("b", gpu_uuid="gpu-b", quota=40, terminating=True))
+    assert plan_to_free_a_gpu(ledger, ANY, 8) is None
+
+
+def test_what_leaves_does_not_keep_the_rest_from_being_moved() -> None:
+    gone = pod("b1", gpu_uuid="gpu-b", quota=40, terminating=True)
+    ledger = books(pod("a", quota=60), gone, pod("b2", gpu_uuid="gpu-b", quota=10))
+    plan = plan_to_free_a_gpu(ledger, ANY, 8, emptying="gpu-b")
+    assert plan is not None
+    assert (plan.frees, [move.pod.name for move in plan.moves]) == ("gpu-b", ["b2"])
+
+
+WIDE = wish(sm_partition=SmPartition(50), quota=bounds(50, 100))
+
+
+@pytest.mark.parametrize(
+    ("pods", "most", "moves"),
+    [
+        pytest.param(
+            [
+                pod("a1", sm=60, quota=90),
+                pod("a2", row=1, sm=10, quota=20),
+                pod("b", gpu_uuid="gpu-b", sm=60, quota=90),
+            ],
+            8,
+            ["a2"],
+            id="the pod whose SMs are missing goes elsewhere",
+        ),
+        pytest.param(
+            [
+                pod("a1", sm=60, quota=90),
+                pod("a2", row=1, sm=10, quota=20),
+                pod("b", gpu_uuid="gpu-b", sm=60, quota=90),
+            ],
+            0,
+            None,
+            id="no move is allowed",
+        ),
+        pytest.param(
+            [pod("a", sm=60, quota=90), pod("b", gpu_uuid="gpu-b", sm=60, quota=90)],
+            8,
+            None,
+            id="nobody fits elsewhere",
+        ),
+    ],
+)
+def test_moves_make_room_for_a_pod_that_found_none(pods: list[Placement], most: int, moves: list[str] | None) -> None:
+    ledger = Ledger([gpu("gpu-a"), gpu("gpu-b")], pods)
+    plan = plan_for_room(ledger, ANY, WIDE, most)
+    assert (None if plan is None else [move.pod.name for move in plan.moves]) == moves
 
 
 def test_rows_are_merged_where_that_frees_the_sms_another_gpu_needs() -> None:
@@ -119,7 +179,7 @@ def begun(ledger: Ledger, move: Move) -> Ledger:
     old = half.placement(move.pod)
     assert old is not None
     unheard = {"ready": False, "applied_generation": -1, "applied_quota_percent": -1}
-    half.take(replace(old, pod=replace(old.pod, uid="twin"), slice=move.wanted, **unheard))  # type: ignore[arg-type]
+    half.take(replace(old, pod=old.pod._replace(uid="twin"), slice=move.wanted, **unheard))  # type: ignore[arg-type]
     return half
 
 

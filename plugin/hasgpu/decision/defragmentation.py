@@ -49,7 +49,7 @@ def plan_to_free_a_gpu(
 
     Only pods of revisions with a wish are moved.
     """
-    planner = _Planner(ledger, wishes)
+    planner = _Planner(ledger, wishes, most_moves)
     while len(planner.moves) <= most_moves:
         freed = planner.empty_gpu(emptying) or planner.empty_a_gpu()
         if freed is None and not planner.merge_a_row():
@@ -61,6 +61,30 @@ def plan_to_free_a_gpu(
     return None
 
 
+def plan_for_room(
+    ledger: Ledger,
+    wishes: Mapping[RevisionKey, SliceWish],
+    newcomer: SliceWish,
+    most_moves: int,
+    emptying: str | None = None,
+) -> Plan | None:
+    """The fewest moves after which some GPU has room for one more pod, ``emptying`` if that can be the one.
+
+    None where more than so many would be needed. A smaller number may exist: pods of a GPU are tried by their size.
+    """
+    planner = _Planner(ledger, wishes, most_moves)
+    in_use = [each for each in planner.bins.all if each.stays and may_go_to(each.books.gpu, newcomer)]
+    best: Plan | None = None
+    for each in sorted(in_use, key=lambda each: (each.books.gpu.uuid != emptying, each.held))[:GPUS_TRIED]:
+        for largest_first in (True, False):
+            moves = planner.moves_for(each, newcomer, largest_first=largest_first)
+            if moves and (best is None or len(moves) < len(best.moves)):
+                best = Plan(moves=moves, frees=each.books.gpu.uuid)
+        if best is not None and best.frees == emptying:
+            return best
+    return best
+
+
 def moved(ledger: Ledger, moves: Iterable[Move]) -> Ledger:
     """The books after some moves, each acknowledged; ValueError where one does not fit."""
     after = ledger.copy()
@@ -70,7 +94,7 @@ def moved(ledger: Ledger, moves: Iterable[Move]) -> Ledger:
             raise ValueError(f"{move.pod} is not placed")
         twin = replace(
             pod,
-            pod=replace(pod.pod, uid=f"{pod.pod.uid} twin"),
+            pod=pod.pod._replace(uid=f"{pod.pod.uid} twin"),
             slice=move.wanted,
             applied_generation=move.wanted.generation,
             applied_quota_percent=move.wanted.time_quota.percent,
@@ -87,20 +111,21 @@ def _size(pod: Placement) -> tuple[int, int, PodKey]:
 class _Planner:
     """Tries moves on bins, and keeps those that lead somewhere."""
 
-    def __init__(self, ledger: Ledger, wishes: Mapping[RevisionKey, SliceWish]) -> None:
+    def __init__(self, ledger: Ledger, wishes: Mapping[RevisionKey, SliceWish], most: int) -> None:
+        self._most = most
         self.bins = Bins(ledger)
         self.moves: list[Move] = []
         self._wishes = wishes
 
     def empty_gpu(self, uuid: str | None) -> str | None:
         """One GPU, with pods made to go out of the way."""
-        found = [each for each in self.bins.all if each.books.gpu.uuid == uuid and each.lanes]
+        found = [each for each in self.bins.all if each.books.gpu.uuid == uuid and each.stays]
         return uuid if any(self._tried(each, makes_way=True) for each in found) else None
 
     def empty_a_gpu(self, *, makes_way: bool = False) -> str | None:
         """The emptiest that can be."""
         loaded = sorted(
-            (each for each in self.bins.all if each.lanes), key=lambda each: (each.held, each.books.gpu.uuid)
+            (each for each in self.bins.all if each.stays), key=lambda each: (each.held, each.books.gpu.uuid)
         )
         for each in loaded[:GPUS_TRIED] if makes_way else loaded:
             if self._tried(each, makes_way=makes_way):
@@ -117,6 +142,19 @@ class _Planner:
             self._undo(mark)
         return False
 
+    def moves_for(self, source: Bin, wish: SliceWish, *, largest_first: bool) -> tuple[Move, ...]:
+        """Moves that make room for a pod on one GPU, and are taken back; none where that can't be."""
+        mark = self.bins.mark(), len(self.moves)
+        for pod in sorted(source.staying(), key=_size, reverse=largest_first):
+            if source.has_room(wish) or len(self.moves) == self._most:
+                break
+            spot = self.bins.best(pod, self._spots(pod, source)) if self._movable(pod) else None
+            if spot is not None:
+                self._move(pod, spot)
+        moves = tuple(self.moves) if source.has_room(wish) else ()
+        self._undo(mark)
+        return moves
+
     def _tried(self, source: Bin, *, makes_way: bool) -> bool:
         mark = self.bins.mark(), len(self.moves)
         if self._empty(source, makes_way=makes_way):
@@ -129,8 +167,8 @@ class _Planner:
         del self.moves[mark[1] :]
 
     def _empty(self, source: Bin, *, makes_way: bool) -> bool:
-        pods = sorted(source.pods(), key=_size, reverse=True)
-        if not all(self._movable(pod) for pod in pods):
+        pods = sorted(source.staying(), key=_size, reverse=True)
+        if len(self.moves) + len(pods) > self._most or not all(self._movable(pod) for pod in pods):
             return False
         for pod in pods:
             spot = self.bins.best(pod, self._spots(pod, source))
@@ -142,7 +180,7 @@ class _Planner:
 
     def _merge(self, lane: Lane) -> bool:
         pods = sorted(lane.pods.values(), key=_size, reverse=True)
-        if not all(self._movable(pod) for pod in pods):
+        if len(self.moves) + len(pods) > self._most or not all(self._movable(pod) for pod in pods):
             return False
         for pod in pods:
             spot = self.bins.best(pod, self._spots(pod, None), opens=False, but=lane)
@@ -154,7 +192,7 @@ class _Planner:
     def _make_way(self, pod: Placement, source: Bin) -> bool:
         """A smaller pod goes elsewhere, and this one takes its place."""
         for each in self._spots(pod, source):
-            for other in sorted(each.pods(), key=_size):
+            for other in sorted(each.staying(), key=_size):
                 if _size(other)[:2] >= _size(pod)[:2] or not self._movable(other):
                     continue
                 mark = self.bins.mark(), len(self.moves)
@@ -179,7 +217,7 @@ class _Planner:
         return [
             each
             for each in self.bins.all
-            if each.lanes
+            if each.stays
             and each is not but
             and each.books.gpu.product == home.product
             and may_go_to(each.books.gpu, wish)

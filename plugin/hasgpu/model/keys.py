@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -27,9 +26,11 @@ class RevisionKey(NamedTuple):
         return cls(namespace, name)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PodKey:
-    """Namespace, name and UID of a pod. A pod of the same name and another UID is another pod."""
+class PodKey(NamedTuple):
+    """Namespace, name and UID of a pod. A pod of the same name and another UID is another pod.
+
+    A tuple for the same reason: the ledger and the books around it are full of them.
+    """
 
     namespace: str
     name: str
