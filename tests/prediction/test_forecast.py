@@ -14,16 +14,18 @@ class Followed:
 
     def __init__(self, first: Reals) -> None:
         self.levels = Levels.first(first)
-        self.slots = Slots.first(len(first), span_s=5.0, quantile=0.95).begun(self.levels)
+        self.slots = Slots.first(len(first), span_s=5.0, quantile=0.95)
+        self.slots.begin(self.levels)
         self.held: list[float] = []
 
     def second(self, counts: Reals) -> None:
         ones = np.ones(len(counts), dtype=np.float32)
-        self.levels = self.levels.observed(counts, ones, ones)
-        self.slots = self.slots.counted(counts, ones)
+        self.levels.observe(counts, ones, ones)
+        self.slots.count(np.array([counts, ones]))
         if self.slots.ended.all():
-            self.held.append(float((self.slots.requests / self.slots.exposure_s <= self.slots.told).mean()))
-            self.slots = self.slots.begun(self.levels)
+            requests, seconds = self.slots.seen
+            self.held.append(float((requests / seconds <= self.slots.told).mean()))
+            self.slots.begin(self.levels)
 
     @property
     def upper(self) -> Reals:
@@ -104,10 +106,11 @@ def test_a_silent_function_is_told_less_than_a_request_a_second_and_unlearns_not
 
 
 def test_of_two_reporters_each_report_weighs_half() -> None:
-    level, second = Levels.first(np.full(1, 4.0, dtype=np.float32)), np.ones(1, dtype=np.float32)
-    seen = np.full(1, 6.0, dtype=np.float32)
-    alone, shared, none = (level.observed(seen, part * second, second).root[0, 0] for part in (1.0, 0.5, 0.0))
-    assert none == level.root[0, 0] < shared < alone
+    levels = Levels.first(np.full(3, 4.0, dtype=np.float32))
+    before, ones = levels.root[0, 0], np.ones(3, dtype=np.float32)
+    levels.observe(6.0 * ones, np.array([1.0, 0.5, 0.0], dtype=np.float32), ones)
+    alone, shared, none = levels.root[0]
+    assert none == before < shared < alone
 
 
 def test_functions_do_not_know_of_each_other() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hasgpu.prediction.forecast import Levels, Slots
 from hasgpu.prediction.forecast_board import ForecastBoard, Horizon
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NEAR, FAR = Horizon(span_s=5.0, quantile=0.95), Horizon(span_s=20.0, quantile=0.7)
 
@@ -32,15 +35,49 @@ def test_nothing_is_known_before_something_is_noted() -> None:
     assert board.knows(column)
 
 
-def test_many_together_are_told_what_each_would_be_alone() -> None:
-    together = ForecastBoard(NEAR, FAR)
-    columns = [together.add() for _ in range(40)]
-    fed(together, columns, range(60))
-    alone = ForecastBoard(NEAR, FAR)
-    few = [alone.add() for _ in range(3)]
-    fed(alone, few, range(60))
-    for place in range(3):
-        assert told(together, columns[place]) == pytest.approx(told(alone, few[place]), rel=1e-5)
+class Alone:
+    """One function, as the forecast reads: a report after another."""
+
+    def __init__(self) -> None:
+        self.levels: Levels | None = None
+        self.slots = [Slots.first(1, span_s=each.span_s, quantile=each.quantile) for each in (NEAR, FAR)]
+        self.at_s = 0.0
+
+    def report(self, rate: float, exposure_s: float, now: float) -> None:
+        one = np.ones(1, dtype=np.float32)
+        if self.levels is None:
+            self.levels, exposure_s = Levels.first(one * np.float32(rate)), 0.0
+        else:
+            elapsed_s = np.float32(now - self.at_s)
+            self.levels.observe(one * np.float32(rate), one * np.float32(exposure_s), one * elapsed_s)
+        for slots in self.slots:
+            slots.count(np.array([[rate * exposure_s], [exposure_s]], dtype=np.float32))
+            if slots.ended.all():
+                slots.begin(self.levels)
+        self.at_s = now
+
+    @property
+    def told(self) -> tuple[float, ...]:
+        assert self.levels is not None
+        return tuple(float(slots.cautious(self.levels)[0]) for slots in self.slots)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), part=st.sampled_from([0.03, 0.2, 0.6, 1.0]), many=st.integers(1, 40))
+def test_many_together_are_told_what_each_would_be_alone(seed: int, part: float, many: int) -> None:
+    chance, board = np.random.default_rng(seed), ForecastBoard(NEAR, FAR)
+    columns, alone = [board.add() for _ in range(many)], [Alone() for _ in range(many)]
+    for second in range(60):
+        rates = chance.poisson(np.where(second % 20 > 15, 60.0, 6.0), many)
+        for place in np.flatnonzero(chance.random(many) < part):
+            rate, exposure_s = float(rates[place]), float(chance.choice([1.0, 0.5]))
+            board.note(columns[place], rate, rate * exposure_s, exposure_s, float(second))
+            alone[place].report(rate, exposure_s, float(second))
+        board.settle()
+    for column, one in zip(columns, alone, strict=True):
+        assert board.knows(column) == (one.levels is not None)
+        if one.levels is not None:
+            assert told(board, column) == pytest.approx(one.told, rel=1e-4)
 
 
 def test_word_of_one_leaves_the_others_as_they_are() -> None:

@@ -58,14 +58,15 @@ def forecast_scores(folder: Path, load: Load) -> ForecastScore:
     counts = second_counts(folder, load)
     rates = counts.mean(axis=1)
     levels, second_s = Levels.first(counts[0, :1]), np.ones(1, dtype=np.float32)
-    slots = Slots.first(1, span_s=SLOT_S, quantile=QUANTILE).begun(levels)
+    slots = Slots.first(1, span_s=SLOT_S, quantile=QUANTILE)
+    slots.begin(levels)
     told = np.zeros(len(rates))
     for index, slot in enumerate(counts):
         told[index] = slots.told[0]
         for requests in slot.reshape(-1, 1):
-            levels = levels.observed(requests, second_s, second_s)
-            slots = slots.counted(requests, second_s)
-        slots = slots.begun(levels)
+            levels.observe(requests, second_s, second_s)
+            slots.count(np.array([requests, second_s]))
+        slots.begin(levels)
     scored = slice(int(_WARM_PART * len(rates)), None)
     return judged(told[scored], rates[scored].astype(np.float64))
 

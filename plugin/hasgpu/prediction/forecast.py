@@ -4,11 +4,13 @@ Levels are means of the root of the rate, where Poisson noise has the same varia
 learns its drift from its own surprises and takes over at once a rise that noise cannot explain, a fall only in part.
 The slow level hardly moves, which is right for a load that only fluctuates. What was told of a time to come is
 compared with what came, and calibrated by that. Pure arithmetic on arrays; the last axis is the function.
+
+A pass over thousands costs what its arrays cost to touch: a quantity is a row of one array that changes in place, so
+that some functions' part is taken and put back at once, and what only a slot's end changes is reckoned only there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import Self
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 Reals = NDArray[np.float32]
 Columns = NDArray[np.intp] | slice
-"""Some of the functions; a slice is all of them, without a copy."""
+"""Some of the functions; a slice without a copy."""
 
 LEAST_RATE = np.float32(0.2)
 """Requests/s below which no quantile is told: less can't be learnt from a few seconds."""
@@ -44,180 +46,196 @@ _PREFER = np.float32(20.0)
 """How strongly the level with the lesser loss is preferred."""
 _IDLE = np.float32(3.0)
 """Requests in a slot, of which the quantile says no more about a function that is idle."""
-_ZERO, _HALF, _ONE, _SIX, _MOST_EXPONENT = (np.float32(each) for each in (0.0, 0.5, 1.0, 6.0, 60.0))
+_ZERO, _ONE, _SIX, _MOST_EXPONENT = (np.float32(each) for each in (0.0, 1.0, 6.0, 60.0))
 _TINY = np.float32(1e-9)
+_LEAST_ROOT = np.sqrt(LEAST_RATE + _ANSCOMBE)
 
 
-class _Arrays:
-    """Arrays that share their last axis, the functions."""
+class _Row:
+    """One quantity of all functions: a view, to be changed in place."""
 
-    __slots__ = ()
+    def __init__(self, at: int | slice) -> None:
+        self._at = at
+
+    def __get__(self, table: _Table, owner: type) -> Reals:
+        result: Reals = table.rows[self._at]
+        return result
+
+
+class _Table:
+    """(quantities, functions)"""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Reals) -> None:
+        self.rows = rows
 
     def of(self, columns: Columns) -> Self:
-        """Some functions' part."""
-        return self._made({name: array[..., columns] for name, array in self._arrays()})
-
-    def put(self, columns: Columns, part: Self) -> Self:
-        """With some functions' part: written into these arrays, but where it is the whole."""
+        """Some functions' part: of a slice these very numbers, else a copy of them."""
         if isinstance(columns, slice):
-            return part
-        for name, array in self._arrays():
-            array[..., columns] = getattr(part, name)
-        return self
+            return type(self)(self.rows[:, columns])
+        return type(self)(self.rows.take(columns, axis=1))
+
+    def put(self, columns: Columns, part: Self) -> None:
+        """What became of some functions' part."""
+        if not isinstance(columns, slice):
+            self.rows[:, columns] = part.rows
 
     def joined(self, other: Self) -> Self:
         """These functions and then others."""
-        return self._made({name: np.concatenate((each, getattr(other, name)), -1) for name, each in self._arrays()})
-
-    def _arrays(self) -> list[tuple[str, Reals]]:
-        return [(each.name, getattr(self, each.name)) for each in fields(self)]  # type: ignore[arg-type]
-
-    def _made(self, arrays: dict[str, Reals]) -> Self:
-        return type(self)(**arrays)
+        return type(self)(np.concatenate((self.rows, other.rows), axis=1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels(_Arrays):
-    """(2, functions) each: the quick level and the slow one, of the root of the rate in requests/s."""
+class Levels(_Table):
+    """The quick level and the slow one, of the root of the rate in requests/s."""
 
-    root: Reals
-    variance: Reals
-    drift: Reals
-    """Variance that a second adds."""
-    alert: Reals
+    __slots__ = ()
+
+    root = _Row(slice(0, 2))
+    """(2, functions)"""
+    variance = _Row(slice(2, 4))
+    """(2, functions)"""
+    drift = _Row(slice(4, 6))
+    """(2, functions) variance that a second adds."""
+    alert = _Row(6)
     """(functions,) the quick level's root, where the last report is a rise that may be chance and may be not."""
 
     @classmethod
     def first(cls, requests_per_s: Reals) -> Levels:
         """As sure as one second is."""
-        root = _root(requests_per_s)
-        ones = np.ones((2, len(root)), dtype=np.float32)
-        return cls(root=root * ones, variance=_NOISE * ones, drift=_FIRST_DRIFT * ones, alert=root)
+        levels = cls(np.empty((7, len(requests_per_s)), dtype=np.float32))
+        levels.root[:] = levels.alert[:] = _root(requests_per_s)
+        levels.variance[:] = _NOISE
+        levels.drift[:] = _FIRST_DRIFT
+        return levels
 
-    def observed(self, requests_per_s: Reals, exposure_s: Reals, elapsed_s: Reals) -> Levels:
-        """After a rate was seen over so many seconds (none: nothing was), so long after what was seen before."""
-        noise: Reals = np.divide(_NOISE, np.maximum(exposure_s, _TINY))
-        before = self.variance + self.drift * elapsed_s
-        expected = before + noise
-        surprise = _root(requests_per_s) - self.root
-        square = surprise[0] * surprise[0]
-        unexplained = np.minimum(square / expected[0], _OUTLIER) - _ONE
-        drift = self.drift.copy()
-        drift[0] = np.maximum(drift[0] + _LEARNING * exposure_s * before[0] * unexplained, _LEAST_DRIFT)
-        alert = before[0] + np.maximum(square - _ALERT * expected[0], _ZERO)
-        alert = self.root[0] + alert / (alert + noise) * surprise[0]
-        jump = np.maximum(square - _JUMP * expected[0], _ZERO)
-        rises = _HALF * (_ONE + _FALL_TRUST) + np.copysign(_HALF * (_ONE - _FALL_TRUST), surprise[0])
-        before[0] += jump * rises
-        gain: Reals = np.divide(before, before + noise)
-        variance: Reals = before - gain * before
-        root = self.root + gain * surprise
-        return Levels(root=root, variance=variance, drift=drift, alert=np.maximum(root[0], alert))
+    def observe(self, requests_per_s: Reals, exposure_s: Reals, elapsed_s: Reals) -> None:
+        """A rate was seen over so many seconds, so long after what was seen before; over none: nothing was."""
+        root, variance, drift, alert = self.root, self.variance, self.drift, self.alert
+        unseen = np.flatnonzero(exposure_s <= _ZERO)
+        stands = alert[unseen]
+        noise: Reals = np.divide(_NOISE, exposure_s + _TINY)
+        variance += drift * elapsed_s
+        surprise = _root(requests_per_s) - root
+        square, expected = surprise[0] * surprise[0], variance[0] + noise
+        unexplained = np.minimum(square / expected, _OUTLIER) - _ONE
+        drift[0] += _LEARNING * exposure_s * variance[0] * unexplained
+        np.maximum(drift[0], _LEAST_DRIFT, out=drift[0])
+        risen = variance[0] + np.maximum(square - _ALERT * expected, _ZERO)
+        np.add(root[0], risen / (risen + noise) * surprise[0], out=alert)
+        jump = np.maximum(square - _JUMP * expected, _ZERO)
+        variance[0] += _FALL_TRUST * jump + (_ONE - _FALL_TRUST) * (surprise[0] > _ZERO) * jump
+        gain: Reals = np.divide(variance, variance + noise)
+        np.multiply(gain, noise, out=variance)
+        root += gain * surprise
+        np.maximum(alert, root[0], out=alert)
+        alert[unseen] = stands
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slots(_Arrays):
+class Slots(_Table):
     """One horizon: what is told of the mean rate over the next slot, and what slots before have taught."""
 
-    quantile: Reals
+    __slots__ = ()
+
+    quantile = _Row(0)
     """(functions,) of the mean rate."""
-    span_s: Reals
-    """(functions,) length of a slot."""
-    multiple: Reals
+    span_s = _Row(1)
+    """(functions,) length of a slot; another holds from the next slot on."""
+    multiple = _Row(slice(2, 4))
     """(2, functions) standard deviations above the level at which each level's quantile lies."""
-    loss: Reals
+    loss = _Row(slice(4, 6))
     """(2, functions) of each level lately, in requests/s."""
-    shift: Reals
+    shift = _Row(6)
     """(functions,) what the mixture still lacks, in Poisson deviations."""
-    uppers: Reals
+    uppers = _Row(slice(7, 9))
     """(2, functions) told by each level of the slot that runs."""
-    told: Reals
+    told = _Row(9)
     """(functions,) told by their mixture; negative: no slot has begun."""
-    requests: Reals
-    """(functions,) in the slot that runs."""
-    exposure_s: Reals
-    """(functions,) seen of it."""
+    seen = _Row(slice(10, 12))
+    """(2, functions) of the slot that runs: requests, and seconds that were seen of it."""
+    steps = _Row(12)
+    """(functions,) variance of the mean of a random walk over the slot, in the variance of one second's step."""
+    chance = _Row(13)
+    """(functions,) variance that Poisson noise leaves in the root of the slot's mean."""
+    share = _Row(14)
+    """(functions,) of the quick level in the mixture: nearly all or nothing, where one did much better."""
+    lack = _Row(15)
+    """(functions,) the shift, in roots of the rate."""
 
     @classmethod
     def first(cls, functions: int, *, span_s: float, quantile: float) -> Slots:
         """Nothing is learnt yet."""
-
-        def filled(value: float, *rows: int) -> Reals:
-            return np.full((*rows, functions), value, dtype=np.float32)
-
-        return cls(
-            quantile=filled(quantile),
-            span_s=filled(span_s),
-            multiple=filled(NormalDist().inv_cdf(quantile), 2),
-            loss=filled(0.0, 2),
-            shift=filled(0.0),
-            uppers=filled(0.0, 2),
-            told=filled(-1.0),
-            requests=filled(0.0),
-            exposure_s=filled(0.0),
-        )
+        slots = cls(np.zeros((16, functions), dtype=np.float32))
+        slots.quantile[:] = quantile
+        slots.span_s[:] = span_s
+        slots.multiple[:] = NormalDist().inv_cdf(quantile)
+        slots.told[:] = -1.0
+        slots._aim()
+        return slots
 
     def upper(self, levels: Levels) -> Reals:
         """(functions,) requests/s that the mean rate over a slot that begins now stays below, at the quantile."""
-        return self._mixed(self._uppers(levels))
+        return self._mixed(_rate(levels.root + self._reach(levels)))
 
     def cautious(self, levels: Levels) -> Reals:
         """The same where being short is dear: up at the first sign with the quick level, down with the slow."""
-        uppers = self._uppers(levels)
-        alert = _rate(levels.alert + self.multiple[0] * self._spread(levels)[0])
-        result: Reals = np.maximum(np.maximum(self._mixed(uppers), alert), np.maximum(uppers[0], uppers[1]))
+        reach = self._reach(levels)
+        uppers = _rate(levels.root + reach)
+        # No less than the quick level's own: the alert is no less than its root.
+        alert = _rate(levels.alert + reach[0])
+        result: Reals = np.maximum(np.maximum(self._mixed(uppers), alert), uppers[1])
         return result
 
-    def counted(self, requests: Reals, exposure_s: Reals) -> Slots:
-        """After so many requests more."""
-        return replace(self, requests=self.requests + requests, exposure_s=self.exposure_s + exposure_s)
+    def count(self, seen: Reals) -> None:
+        """So many requests and seconds more."""
+        running = self.seen
+        running += seen
 
     @property
     def ended(self) -> NDArray[np.bool_]:
         """(functions,) whose slot is over, or has never begun."""
-        return (self.exposure_s > self.span_s - np.float32(0.01)) | (self.told < _ZERO)
+        result: NDArray[np.bool_] = (self.seen[1] > self.span_s - np.float32(0.01)) | (self.told < _ZERO)
+        return result
 
-    def begun(self, levels: Levels) -> Slots:
+    def begin(self, levels: Levels) -> None:
         """The slots that ended have taught, and the next ones begin."""
-        scored = self._scored()
-        uppers, none = scored._uppers(levels), np.zeros_like(self.requests)
-        return replace(scored, uppers=uppers, told=scored._mixed(uppers), requests=none, exposure_s=none)
+        self._learn()
+        self._aim()
+        self.uppers[:] = _rate(levels.root + self._reach(levels))
+        self.told[:] = self._mixed(self.uppers)
+        self.seen[:] = _ZERO
 
-    def _scored(self) -> Slots:
+    def _learn(self) -> None:
         """Of silence where hardly anything was told nothing is learnt."""
-        came = self.requests / np.maximum(self.exposure_s, _TINY)
+        multiple, loss, shift = self.multiple, self.loss, self.shift
+        requests, exposure_s = self.seen
+        came = requests / (exposure_s + _TINY)
         allowed = _ONE - self.quantile
-        live = ((came > _ZERO) | (self.told * self.span_s > _IDLE)) & (self.told >= _ZERO)
-        step, last_step, forget = _CALIBRATION * live, _LAST_CALIBRATION * live, _FORGET * live
+        idle = (came <= _ZERO) & (self.told * self.span_s <= _IDLE)
+        live = np.logical_not(idle | (self.told < _ZERO)).astype(np.float32)
         short = came - self.uppers
-        loss: Reals = np.maximum(self.quantile * short, -allowed * short)
-        loss = self.loss + forget * (loss - self.loss)
-        return replace(
-            self,
-            multiple=self.multiple + step * ((short > _ZERO) - allowed),
-            loss=loss,
-            shift=self.shift + last_step * ((came > self.told) - allowed),
-        )
+        multiple += _CALIBRATION * live * ((short > _ZERO) - allowed)
+        loss += _FORGET * live * (np.maximum(self.quantile * short, -allowed * short) - loss)
+        shift += _LAST_CALIBRATION * live * ((came > self.told) - allowed)
 
-    def _uppers(self, levels: Levels) -> Reals:
-        """(2, functions) by each level."""
-        return _rate(levels.root + self.multiple * self._spread(levels))
+    def _aim(self) -> None:
+        """What holds until the next slot begins."""
+        span, (quick, slow) = self.span_s, self.loss
+        np.divide((span + _ONE) * (span + span + _ONE), _SIX * span, out=self.steps)
+        np.divide(_NOISE, span, out=self.chance)
+        worse = _PREFER * (quick - slow) / np.maximum(np.minimum(quick, slow), _TINY)
+        np.divide(_ONE, _ONE + np.exp(np.minimum(worse, _MOST_EXPONENT)), out=self.share)
+        np.divide(self.shift, np.sqrt(span), out=self.lack)
 
-    def _spread(self, levels: Levels) -> Reals:
-        """(2, functions) standard deviation of the root of what will be seen, about each level."""
-        span = self.span_s
-        # Variance of the mean of a random walk over the slot, in steps: 2.2 for five.
-        steps = (span + _ONE) * (span + span + _ONE) / (_SIX * span)
-        result: Reals = np.sqrt(levels.variance + steps * levels.drift + _NOISE / span)
+    def _reach(self, levels: Levels) -> Reals:
+        """(2, functions) how far above each level its quantile lies, by the spread of the root of what will be seen."""
+        result: Reals = self.multiple * np.sqrt(levels.drift * self.steps + levels.variance + self.chance)
         return result
 
     def _mixed(self, uppers: Reals) -> Reals:
-        """(functions,) nearly that of the better level alone, where it did much better."""
-        quick, slow = self.loss
-        worse = _PREFER * (quick - slow) / np.maximum(np.minimum(quick, slow), _TINY)
-        share = _ONE / (_ONE + np.exp(np.minimum(worse, _MOST_EXPONENT)))
-        mixed = uppers[1] + share * (uppers[0] - uppers[1])
-        result: Reals = np.maximum(mixed + self.shift * np.sqrt(mixed / self.span_s), LEAST_RATE)
+        """(functions,)"""
+        mixed = uppers[1] + self.share * (uppers[0] - uppers[1])
+        result: Reals = np.maximum(mixed + self.lack * np.sqrt(mixed), LEAST_RATE)
         return result
 
 
@@ -228,7 +246,7 @@ def _root(requests_per_s: Reals) -> Reals:
 
 
 def _rate(root: Reals) -> Reals:
-    """The inverse, in requests/s."""
-    root = np.maximum(root, _ZERO)
-    result: Reals = np.maximum(root * root - _ANSCOMBE, LEAST_RATE)
+    """The inverse, in requests/s: no less than the least."""
+    root = np.maximum(root, _LEAST_ROOT)
+    result: Reals = root * root - _ANSCOMBE
     return result

@@ -1,6 +1,7 @@
 """The forecasts of many functions, a column each: reports are noted, and observed for all at once. Told the time.
 
-That a pass brings word of thousands costs little more than one. Nothing here is the truth: who loses it starts anew.
+Word of some costs what these cost, and word of all little more than one. Nothing here is the truth: who loses it
+starts anew.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .forecast import Columns, Levels, Reals, Slots
+from .forecast import Columns, Levels, Slots
 
 _LEAST_ROOM = 16
 _DENSE = 0.3
 """Part of all functions from which on all of them are reckoned anew: cheaper than picking some out."""
+_LONGEST_S = np.float32(3600.0)
+"""Of silence, after which a level is taken to be no less sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +34,19 @@ class ForecastBoard:
     def __init__(self, *horizons: Horizon) -> None:
         self._horizons = horizons
         self._free: list[int] = []
+        self._end = 0
+        """Columns from here on were never given out."""
         self._levels = Levels.first(np.zeros(0, dtype=np.float32))
         self._slots = [_fresh(each, 0) for each in horizons]
+        self._told = np.zeros((len(horizons), 0), dtype=np.float32)
+        """Requests/s to be ready for, by horizon."""
         self._at_s: NDArray[np.float64] = np.zeros(0)
         """When each function was observed last; -inf: never."""
         self._noted = np.zeros(0, dtype=np.bool_)
+        self._any_noted = False
         self._news = np.zeros((3, 0), dtype=np.float32)
         """Of what was noted: rate, and the requests and seconds that are new."""
         self._now = 0.0
-        self._told: dict[int, Reals] = {}
-        """Quantiles by horizon, until something changes."""
 
     @property
     def horizons(self) -> tuple[Horizon, ...]:
@@ -51,16 +57,17 @@ class ForecastBoard:
         """Other horizons: what was learnt of the old ones does not hold for them; the levels stay."""
         self._horizons = horizons
         self._slots = [_fresh(each, len(self._at_s)) for each in horizons]
-        self._told.clear()
+        self._told = np.array([slots.cautious(self._levels) for slots in self._slots])
 
     def add(self) -> int:
         """The column of a function of which nothing is known."""
         if not self._free:
             self._grow()
         column = self._free.pop()
+        self._end = max(self._end, column + 1)
         self._at_s[column] = -np.inf
-        for number, horizon in enumerate(self._horizons):
-            self._slots[number].put(np.array([column]), _fresh(horizon, 1))
+        for slots, horizon in zip(self._slots, self._horizons, strict=True):
+            slots.put(np.array([column]), _fresh(horizon, 1))
         return column
 
     def drop(self, column: int) -> None:
@@ -77,10 +84,9 @@ class ForecastBoard:
         self.settle()
         at, of = np.array([column]), np.array([other])
         self._at_s[at] = self._at_s[of]
-        self._levels.put(at, self._levels.of(of))
-        for slots in self._slots:
-            slots.put(at, slots.of(of))
-        self._told.clear()
+        self._told[:, at] = self._told[:, of]
+        for table in (self._levels, *self._slots):
+            table.rows[:, at] = table.rows[:, of]
 
     def note(self, column: int, requests_per_s: float, requests: float, exposure_s: float, now: float) -> None:
         """Its rate as of now, of which so many requests and seconds are new."""
@@ -88,7 +94,7 @@ class ForecastBoard:
         news[0, column] = requests_per_s
         news[1, column] += requests
         news[2, column] += exposure_s
-        self._noted[column] = True
+        self._noted[column] = self._any_noted = True
         self._now = now
 
     def span(self, column: int, horizon: int, span_s: float) -> None:
@@ -98,51 +104,55 @@ class ForecastBoard:
     def cautious(self, column: int, horizon: int) -> float:
         """Requests/s to be ready for."""
         self.settle()
-        if horizon not in self._told:
-            self._told[horizon] = self._slots[horizon].cautious(self._levels)
-        return float(self._told[horizon][column])
+        return float(self._told[horizon, column])
 
     def settle(self) -> None:
         """Observes what was noted."""
-        columns = np.flatnonzero(self._noted)
-        if not len(columns):
+        if not self._any_noted:
             return
+        columns = np.flatnonzero(self._noted[: self._end])
         new = columns[np.isneginf(self._at_s[columns])]
-        self._levels.put(new, Levels.first(self._news[0, new]))
-        self._at_s[new] = self._now
-        # One second has made the level; it teaches nothing beyond it.
-        self._news[1:, new] = 0.0
-        dense = len(columns) > _DENSE * len(self._at_s)
-        self._observe(slice(None) if dense else columns)
+        if len(new):
+            self._levels.put(new, Levels.first(self._news[0, new]))
+            self._at_s[new] = self._now
+            # One second has made the level; it teaches nothing beyond it.
+            self._news[1:, new] = 0.0
+            for slots in self._slots:
+                # Slots begin with the level, not with what stood in the column before there was one.
+                slots.told[new] = -1.0
+        self._observe(slice(self._end) if len(columns) > _DENSE * self._end else columns)
         self._at_s[columns] = np.maximum(self._now, self._at_s[columns])
-        self._news[:] = 0.0
-        self._noted[:] = False
-        self._told.clear()
+        self._news[1:, columns] = 0.0
+        self._noted[columns] = self._any_noted = False
 
     def _observe(self, columns: Columns) -> None:
-        rate, requests, exposure_s = self._news[:, columns]
-        elapsed_s = (self._now - self._at_s[columns]).astype(np.float32)
-        elapsed_s = np.clip(elapsed_s, 0.0, 3600.0) * self._noted[columns]
-        part = self._levels.of(columns).observed(rate, np.minimum(exposure_s, np.float32(1.0)), elapsed_s)
-        self._levels = self._levels.put(columns, part)
-        for number, slots in enumerate(self._slots):
-            counted = slots.of(columns).counted(requests, exposure_s)
-            over = np.flatnonzero(counted.ended)
+        elapsed_s = np.clip(self._now - self._at_s[columns], 0.0, _LONGEST_S).astype(np.float32) * self._noted[columns]
+        news = self._news[:, columns]
+        levels = self._levels.of(columns)
+        levels.observe(news[0], np.minimum(news[2], np.float32(1.0)), elapsed_s)
+        self._levels.put(columns, levels)
+        for number, whole in enumerate(self._slots):
+            slots = whole.of(columns)
+            slots.count(news[1:])
+            over = np.flatnonzero(slots.ended)
             if len(over):
-                counted = counted.put(over, counted.of(over).begun(part.of(over)))
-            self._slots[number] = slots.put(columns, counted)
+                ended = slots.of(over)
+                ended.begin(levels.of(over))
+                slots.put(over, ended)
+            whole.put(columns, slots)
+            self._told[number, columns] = slots.cautious(levels)
 
     def _grow(self) -> None:
         there = len(self._at_s)
         more = max(_LEAST_ROOM, there)
         self._free += range(there + more - 1, there - 1, -1)
         self._levels = self._levels.joined(Levels.first(np.zeros(more, dtype=np.float32)))
-        for number, each in enumerate(self._horizons):
-            self._slots[number] = self._slots[number].joined(_fresh(each, more))
+        fresh = [_fresh(each, more) for each in self._horizons]
+        self._slots = [slots.joined(each) for slots, each in zip(self._slots, fresh, strict=True)]
+        self._told = np.pad(self._told, ((0, 0), (0, more)))
         self._at_s = np.concatenate((self._at_s, np.full(more, -np.inf)))
         self._noted = np.concatenate((self._noted, np.zeros(more, dtype=np.bool_)))
         self._news = np.concatenate((self._news, np.zeros((3, more), dtype=np.float32)), axis=1)
-        self._told.clear()
 
 
 def _fresh(horizon: Horizon, functions: int) -> Slots:
