@@ -95,6 +95,15 @@ def test_a_server_that_asks_for_patience_gets_it() -> None:
     assert ripen(queue, clock, 2.0) == ["a"]
 
 
+def test_what_may_not_wait_for_long_comes_back_in_time_however_often_it_failed() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    for _ in range(30):
+        begun = clock.now
+        queue.retry("a", most_s=3.0)
+        assert ripen(queue, clock, begun + 3.0) == ["a"]
+
+
 def test_stopping_sends_waiting_workers_home() -> None:
     queue: WorkQueue[str] = WorkQueue()
     worker = threading.Thread(target=queue.take)

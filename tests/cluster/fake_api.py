@@ -26,7 +26,8 @@ from tests.cluster.object_store import Address, Entry, Object, ObjectStore, Refu
 class FakeApi:
     """The server and what a test may do to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """``port``: 0 for a free one."""
         self.store = ObjectStore()
         self.changed = self.store.changed
         self.watchers: set[int] = set()
@@ -35,7 +36,7 @@ class FakeApi:
         self.frozen = False
         self.closing = False
         self._failures: list[tuple[str, str, Refusal]] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.api = self
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -53,8 +54,12 @@ class FakeApi:
         self._server.server_close()
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def session(self) -> Session:
         return Session(self.url)

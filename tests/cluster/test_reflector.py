@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hasgpu.cluster.objects import Pod
 from hasgpu.cluster.paths import PODS, collection, named
-from hasgpu.cluster.reflector import PAGE_SIZE, Reflector
+from hasgpu.cluster.reflector import NOT_REACHED_CAP_S, PAGE_SIZE, Reflector
 
 from tests.cluster.fake_api import FakeApi
 
@@ -194,6 +194,18 @@ def test_too_many_requests_is_answered_with_patience(api: FakeApi, reflect: Call
 def test_a_server_error_is_retried(api: FakeApi, reflect: Callable[..., Reflector[Pod]]) -> None:
     api.fail_next("GET", "/pods", 503, times=3)
     assert reflect().wait_synced(5)
+
+
+def test_a_server_that_was_not_there_is_found_soon_after_it_came_back(api: FakeApi) -> None:
+    gone = FakeApi()
+    gone.close()
+    reflector = Reflector(gone.session(), ALL_PODS, Pod, backoff_first_s=300.0).start()
+    try:
+        time.sleep(0.1)  # a first attempt failed
+        with FakeApi(gone.port):
+            assert reflector.wait_synced(NOT_REACHED_CAP_S + 2.0)
+    finally:
+        reflector.stop()
 
 
 def test_an_unreadable_object_is_skipped_and_the_others_are_kept(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hasgpu.cluster import patch
-from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, Refused, TooManyRequests, Unreachable
+from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, NotReached, Refused, TooManyRequests, Unreachable
 from hasgpu.cluster.events import BURST, EventRecorder, Regarding
 from hasgpu.cluster.lease import Elector
 from hasgpu.cluster.objects import ConfigMap, Pod
@@ -53,14 +53,15 @@ def test_an_http_error_says_who_is_at_fault(api: FakeApi, code: int, error: type
 
 
 def test_a_server_that_is_not_there_is_unreachable() -> None:
-    with pytest.raises(Unreachable, match="GET /api/v1/pods"):
+    with pytest.raises(NotReached, match="GET /api/v1/pods"):
         Session("http://127.0.0.1:1").request("GET", "/api/v1/pods", timeout_s=1)
 
 
 def test_a_server_that_never_answers_is_unreachable_after_the_timeout(api: FakeApi) -> None:
     api.freeze()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         api.session().request("GET", POD, timeout_s=0.2)
+    assert not isinstance(caught.value, NotReached)
 
 
 def test_the_token_is_asked_for_at_every_request(api: FakeApi) -> None:

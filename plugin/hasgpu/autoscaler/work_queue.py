@@ -56,12 +56,12 @@ class WorkQueue(Generic[K]):
                 heapq.heappush(self._delayed, (due, self._sequence, key))
                 self._changed.notify()
 
-    def retry(self, key: K, least_s: float = 0.0) -> None:
-        """It failed: let it come back, each time later."""
+    def retry(self, key: K, least_s: float = 0.0, most_s: float = _LAST_RETRY_S) -> None:
+        """It failed: let it come back, each time later, up to ``most_s``."""
         with self._changed:
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
-        self.add_after(key, max(least_s, min(_FIRST_RETRY_S * 2.0 ** min(failures, 20), _LAST_RETRY_S)))
+        self.add_after(key, max(least_s, min(_FIRST_RETRY_S * 2.0 ** min(failures, 20), most_s)))
 
     def succeeded(self, key: K) -> None:
         """Its next failure is a first one."""

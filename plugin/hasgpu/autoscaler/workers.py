@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, TooManyRequests
+from hasgpu.cluster.errors import ClusterError, Conflict, NotFound, NotReached, TooManyRequests
 from hasgpu.model.keys import RevisionKey
 
 from .owned import NotOwnedError
@@ -15,6 +15,9 @@ from .reconciler import ReconcileError
 from .work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
+
+_NOT_REACHED_S = 3.0
+"""What could not be asked of anybody comes back within so long: a longer wait would spare nobody."""
 
 
 class Workers:
@@ -54,6 +57,9 @@ class Workers:
                 # Our copy lags behind: the next event brings it up to date.
                 log.info("%s %s: %s", self._name, key, error)
                 self._queue.retry(key)
+            except NotReached as error:
+                log.warning("%s %s: %s", self._name, key, error)
+                self._queue.retry(key, most_s=_NOT_REACHED_S)
             except (ClusterError, ReconcileError, NotOwnedError) as error:
                 log.warning("%s %s: %s", self._name, key, error)
                 self._queue.retry(key)

@@ -7,6 +7,7 @@ ClusterError
 ├── TooManyRequests   429: come back in ``retry_after_s``
 ├── Refused           any other 4xx: the server understood and said no (a failed JSON patch ``test`` is 422 here)
 └── Unreachable       no answer, a broken answer, or a 5xx
+    └── NotReached    no connection: nothing was asked of anybody
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class TooManyRequests(ClusterError):
 
 class Unreachable(ClusterError):
     """Whether the request was carried out is not known."""
+
+
+class NotReached(Unreachable):
+    """The request was not carried out: there was nobody to send it to."""
 
 
 _BY_STATUS: dict[int, type[ClusterError]] = {404: NotFound, 409: Conflict, 410: Gone}

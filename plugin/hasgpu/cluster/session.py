@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 import urllib3
 
-from .errors import ClusterError, Unreachable, to_error
+from .errors import ClusterError, NotReached, Unreachable, to_error
 
 T = TypeVar("T")
 
@@ -174,6 +174,8 @@ class Session:
             )
             if response.status >= 400:
                 raise _refusal(method, path, response)
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
+            raise NotReached(f"{method} {path}: {error}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error}") from error
         return response
