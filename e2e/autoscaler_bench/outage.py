@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import click
+from hasgpu.cluster.errors import ClusterError
+from hasgpu.cluster.objects import Deployment
+from hasgpu.cluster.paths import DEPLOYMENTS, named
 
 from . import fakes
 from .candidate import Candidate, Name
@@ -62,7 +67,7 @@ class Scene:
 
     def recovery(self, away: str, index: int, back_at: float) -> Recovery:
         """Waits for the surge to be answered; what else was scaled meanwhile had no reason."""
-        seen_at = self.watched.until_scaled(self.revisions.namespace(index), f"r-{index}-deployment", 300)
+        seen_at = self._until_scaled(index)
         time.sleep(5)
         others = [name for _, name in self.watched.scaled_at if int(name.split("-")[1]) >= self._surging]
         return Recovery(
@@ -73,15 +78,37 @@ class Scene:
             scaled_without_reason=len(others),
         )
 
-    def api_server_away(self, for_s: float) -> Recovery:
-        """Frozen: connections stay, nothing is answered."""
+    def _until_scaled(self, index: int) -> float:
+        """When it is seen to be. Asked for again and again: a watch of our own might come back later than theirs."""
+        path = named(DEPLOYMENTS, self.revisions.namespace(index), f"r-{index}-deployment")
+        end = time.time() + 300
+        while time.time() < end:
+            with contextlib.suppress(ClusterError):
+                if self.plane.session.get(path, Deployment, timeout_s=1.0).spec.replicas != 1:
+                    return time.time()
+            time.sleep(0.05)
+        return float("inf")
+
+    def api_server_frozen(self, for_s: float) -> Recovery:
+        """Connections stay, nothing is answered."""
         pid = self.plane.pids()["kube-apiserver"]
         os.kill(pid, signal.SIGSTOP)
+        index = self._surge_late(for_s)
+        os.kill(pid, signal.SIGCONT)
+        return self.recovery(f"API server frozen for {for_s:.0f} s", index, time.time())
+
+    def api_server_killed(self, for_s: float) -> Recovery:
+        """Connections are refused, until a new one answers."""
+        self.plane.kill_api_server()
+        index = self._surge_late(for_s)
+        self.plane.start_api_server()
+        return self.recovery(f"API server killed for {for_s:.0f} s", index, time.time())
+
+    def _surge_late(self, for_s: float) -> int:
         time.sleep(for_s - 5)
         index = self.surge()
         time.sleep(5)
-        os.kill(pid, signal.SIGCONT)
-        return self.recovery(f"API server frozen for {for_s:.0f} s", index, time.time())
+        return index
 
     def killed(self) -> Recovery:
         """SIGKILL; the Lease is not given back, and the next one has the same name, as after a container's restart."""
@@ -95,20 +122,21 @@ class Scene:
 @click.command()
 @click.option("-n", "count", default=200, show_default=True)
 @click.option("--away", "away_s", default=60.0, show_default=True)
+@click.option("--rounds", default=1, show_default=True, help="Freezes; what they take depends on when they end.")
 @click.option(
     "--autoscaler", "names", multiple=True, type=click.Choice(["ours", "upstream"]), default=("upstream", "ours")
 )
-def main(count: int, away_s: float, names: tuple[Name, ...]) -> None:
+def main(count: int, away_s: float, rounds: int, names: tuple[Name, ...]) -> None:
     """Measure recovery with both autoscalers."""
     fakes.build()
     for name in names:
         scene = Scene(name, count)
+        steps = [scene.killed, *[partial(scene.api_server_frozen, away_s)] * rounds]
         try:
-            found = [scene.killed(), scene.api_server_away(away_s)]
+            for step in (*steps, partial(scene.api_server_killed, away_s)):
+                click.echo(json.dumps(asdict(step())))
         finally:
             scene.close()
-        for each in found:
-            click.echo(json.dumps(asdict(each)))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,19 @@ class Plane:
         """Of etcd and the API server."""
         return {Path(str(program.args[0])).name: program.pid for program in self._programs}  # type: ignore[index]
 
+    def kill_api_server(self) -> None:
+        """As a crash does; what it stored stays."""
+        program = self._programs.pop()
+        program.kill()
+        program.wait()
+
+    def start_api_server(self) -> None:
+        """Anew, until it answers."""
+        self._programs.append(self._start("kube-apiserver", *self._api_server()))
+        self._wait()
+
     def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        with (FOLDER / f"{name}.log").open("wb") as log:
+        with (FOLDER / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _etcd(self) -> list[str]:
