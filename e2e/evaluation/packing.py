@@ -102,7 +102,7 @@ def _freed(ledger: Ledger) -> tuple[Ledger, int]:
     pods = [replace(pod, ready=True) for books in ledger.gpus() for pod in books.placements()]
     ledger, made = Ledger((books.gpu for books in ledger.gpus() if books.rows), pods), 0
     wishes = {pod.revision: ANYWHERE for pod in pods}
-    while (plan := plan_to_free_a_gpu(ledger, wishes, len(pods))) is not None:
+    while (plan := plan_to_free_a_gpu(ledger, wishes, len(pods), most_looks=None)) is not None:
         ledger, made = moved(ledger, plan.moves), made + len(plan.moves)
     return ledger, made
 

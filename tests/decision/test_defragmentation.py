@@ -94,40 +94,22 @@ def test_what_leaves_does_not_keep_the_rest_from_being_moved() -> None:
 
 
 WIDE = wish(sm_partition=SmPartition(50), quota=bounds(50, 100))
+FULL = (pod("a1", sm=50, quota=90), pod("b", gpu_uuid="gpu-b", sm=60, quota=90))
+NARROW = pod("a2", row=1, sm=10, quota=20)
 
 
 @pytest.mark.parametrize(
     ("pods", "most", "moves"),
     [
-        pytest.param(
-            [
-                pod("a1", sm=60, quota=90),
-                pod("a2", row=1, sm=10, quota=20),
-                pod("b", gpu_uuid="gpu-b", sm=60, quota=90),
-            ],
-            8,
-            ["a2"],
-            id="the pod whose SMs are missing goes elsewhere",
-        ),
-        pytest.param(
-            [
-                pod("a1", sm=60, quota=90),
-                pod("a2", row=1, sm=10, quota=20),
-                pod("b", gpu_uuid="gpu-b", sm=60, quota=90),
-            ],
-            0,
-            None,
-            id="no move is allowed",
-        ),
-        pytest.param(
-            [pod("a", sm=60, quota=90), pod("b", gpu_uuid="gpu-b", sm=60, quota=90)],
-            8,
-            None,
-            id="nobody fits elsewhere",
-        ),
+        pytest.param((*FULL, NARROW), 8, ["a2"], id="the pod whose SMs are missing goes elsewhere"),
+        pytest.param((*FULL, NARROW), 0, None, id="no move is allowed"),
+        pytest.param((*FULL, replace(NARROW, terminating=True)), 8, None, id="it is leaving anyhow"),
+        pytest.param((*FULL, pod("a2", row=1, sm=50, quota=60)), 8, None, id="nobody fits elsewhere"),
     ],
 )
-def test_moves_make_room_for_a_pod_that_found_none(pods: list[Placement], most: int, moves: list[str] | None) -> None:
+def test_moves_make_room_for_a_pod_that_found_none(
+    pods: tuple[Placement, ...], most: int, moves: list[str] | None
+) -> None:
     ledger = Ledger([gpu("gpu-a"), gpu("gpu-b")], pods)
     plan = plan_for_room(ledger, ANY, WIDE, most)
     assert (None if plan is None else [move.pod.name for move in plan.moves]) == moves

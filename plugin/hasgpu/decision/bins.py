@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from hasgpu.model.gpu import Placement
 from hasgpu.model.keys import PodKey
+from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, SmPartition
 
 from .ledger import GpuBooks, Ledger
+from .placement import SliceWish
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +41,26 @@ class Bin:
         """All pods on the GPU."""
         for lane in self.lanes.values():
             yield from lane.pods.values()
+
+    def staying(self) -> Iterator[Placement]:
+        """Those that are not leaving."""
+        return (pod for pod in self.pods() if not pod.terminating)
+
+    @property
+    def stays(self) -> bool:
+        """True where some pod stays: else the GPU is as good as free."""
+        return any(True for _ in self.staying())
+
+    def has_room(self, wish: SliceWish) -> bool:
+        """True where the least that a pod asks for fits."""
+        if self.free_memory_bytes < wish.memory_bytes or self.free_clients < wish.processes:
+            return False
+        low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
+        table, asked = wish.tables.get(self.books.gpu.product), wish.sm_partition
+        least = asked or SmPartition(min(table.sm_percents) if table is not None else 1)
+        width = self.books.gpu.rounded_up(least).percent
+        rows = (lane for lane in self.lanes.values() if asked is None or lane.sm_percent == width)
+        return self.free_sm_percent >= width or any(lane.free_percent >= low for lane in rows)
 
     @property
     def held(self) -> int:

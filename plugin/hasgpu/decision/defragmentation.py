@@ -10,6 +10,7 @@ of their width, and a pod that stands in the way goes elsewhere before. No plan 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,9 @@ from .placement import SliceWish, may_go_to
 
 GPUS_TRIED = 8
 """With pods that stand in the way: so many of the emptiest."""
+
+LOOKS = 10_000
+"""GPUs that are looked at for one plan, each for one pod: so much that a leader has time for it (30 ms)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +47,17 @@ class Plan:
 
 
 def plan_to_free_a_gpu(
-    ledger: Ledger, wishes: Mapping[RevisionKey, SliceWish], most_moves: int, emptying: str | None = None
+    ledger: Ledger,
+    wishes: Mapping[RevisionKey, SliceWish],
+    most_moves: int,
+    emptying: str | None = None,
+    most_looks: int | None = LOOKS,
 ) -> Plan | None:
     """The moves that empty one more GPU, ``emptying`` if that can be; None where more than so many would be needed.
 
-    Only pods of revisions with a wish are moved.
+    Only pods of revisions with a wish are moved. ``most_looks`` None: however long it takes to find them.
     """
-    planner = _Planner(ledger, wishes, most_moves)
+    planner = _Planner(ledger, wishes, most_moves, most_looks)
     while len(planner.moves) <= most_moves:
         freed = planner.empty_gpu(emptying) or planner.empty_a_gpu()
         if freed is None and not planner.merge_a_row():
@@ -72,7 +80,7 @@ def plan_for_room(
 
     None where more than so many would be needed. A smaller number may exist: pods of a GPU are tried by their size.
     """
-    planner = _Planner(ledger, wishes, most_moves)
+    planner = _Planner(ledger, wishes, most_moves, LOOKS)
     in_use = [each for each in planner.bins.all if each.stays and may_go_to(each.books.gpu, newcomer)]
     best: Plan | None = None
     for each in sorted(in_use, key=lambda each: (each.books.gpu.uuid != emptying, each.held))[:GPUS_TRIED]:
@@ -111,8 +119,8 @@ def _size(pod: Placement) -> tuple[int, int, PodKey]:
 class _Planner:
     """Tries moves on bins, and keeps those that lead somewhere."""
 
-    def __init__(self, ledger: Ledger, wishes: Mapping[RevisionKey, SliceWish], most: int) -> None:
-        self._most = most
+    def __init__(self, ledger: Ledger, wishes: Mapping[RevisionKey, SliceWish], most: int, looks: int | None) -> None:
+        self._most, self._looks = most, math.inf if looks is None else looks
         self.bins = Bins(ledger)
         self.moves: list[Move] = []
         self._wishes = wishes
@@ -211,7 +219,10 @@ class _Planner:
         return once and pod.ready and not pod.terminating and pod.revision in self._wishes
 
     def _spots(self, pod: Placement, but: Bin | None) -> list[Bin]:
-        """GPUs in use that a pod may go to."""
+        """GPUs in use that a pod may go to; none once enough were looked at."""
+        self._looks -= len(self.bins.all)
+        if self._looks < 0:
+            return []
         home = self.bins.where[pod.pod][0].books.gpu
         wish = self._wishes[pod.revision]
         return [
