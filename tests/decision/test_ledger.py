@@ -179,6 +179,49 @@ def test_at_every_instant_what_the_agents_enforce_fits_its_row(seed: int, steps:
     assert all(percent <= 100 for percent in cluster.applied_percents().values())
 
 
+def told(ledger: Ledger) -> tuple[object, ...]:
+    """All that a ledger says of its pods."""
+    rows = {
+        (books.gpu.uuid, row.number): (row.sm_percent, row.free_percent, row.pods)
+        for books in ledger.gpus()
+        for row in books.rows.values()
+    }
+    pods = [pod for books in ledger.gpus() for pod in books.placements()]
+    mine = {pod.revision: set(ledger.placements_of(pod.revision)) for pod in pods}
+    return rows, mine, [ledger.any_below(priority) for priority in range(4)], ledger.over_committed()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_a_ledger_that_follows_says_what_a_new_one_says_and_copies_share_no_change(seed: int, steps: int) -> None:
+    cluster = Cluster(seed)
+    following = cluster.ledger()
+    for _ in range(steps):
+        before, copied = cluster.ledger(), following.copy()
+        cluster.step()
+        for key in keys_of(before) - cluster.pods.keys():
+            following.leave(key)
+        for placement in cluster.pods.values():
+            following.enter(replace(placement, priority=cluster.random.randint(0, 3)))
+            following.enter(placement)
+        assert told(following) == told(cluster.ledger())
+        assert told(copied) == told(before)
+        for key in cluster.pods:
+            copied.leave(key)
+        assert told(following) == told(cluster.ledger())
+
+
+def keys_of(ledger: Ledger) -> set[PodKey]:
+    return {pod.pod for books in ledger.gpus() for pod in books.placements()}
+
+
+def test_a_pod_that_moves_is_in_one_place() -> None:
+    ledger = Ledger([gpu(), gpu("gpu-b")], [pod("a"), pod("b")])
+    ledger.enter(replace(pod("a"), slice=replace(pod("a").slice, gpu_uuid="gpu-b", row=3)))
+    assert [sorted(books.rows) for books in ledger.gpus()] == [[0], [3]]
+    assert not ledger.any_below(0)
+
+
 def test_the_table_of_this_world_is_proportional() -> None:
     assert table(40.0).rate(50, 50) == pytest.approx(10.0)
 

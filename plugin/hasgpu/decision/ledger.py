@@ -11,7 +11,6 @@ whoever holds more than that makes room at once. Of a revision that was decided 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -86,6 +85,11 @@ class GpuBooks:
         for row in self.rows.values():
             yield from row.pods.values()
 
+    def copy(self) -> GpuBooks:
+        """The same, to be changed."""
+        rows = {number: replace(row, pods=dict(row.pods)) for number, row in self.rows.items()}
+        return replace(self, rows=rows)
+
 
 class Ledger:
     """All GPUs and who holds what; ``row_percent`` is the time of a row that may be given away, the rest is lent."""
@@ -93,19 +97,26 @@ class Ledger:
     def __init__(self, gpus: Iterable[Gpu], placements: Iterable[Placement], row_percent: int = 100) -> None:
         self.row_percent = row_percent
         self._books = {gpu.uuid: GpuBooks(gpu, row_percent=row_percent) for gpu in gpus}
-        self._where: dict[PodKey, str] = {}
-        self._pods_of: dict[RevisionKey, dict[PodKey, None]] = {}
+        self._own = set(self._books)
+        """GPUs whose books no copy of this ledger shares."""
+        self._where: dict[PodKey, tuple[str, int]] = {}
+        """GPU and row."""
+        self._pods_of: dict[RevisionKey, tuple[PodKey, ...]] = {}
         self._needs: dict[PodKey, Need] = {}
         self._waiting: dict[tuple[str, int], list[Need]] = {}
         self._decided: dict[PodKey, int] = {}
-        self._lowest, self._highest = math.inf, -math.inf
+        self._priorities: dict[int, int] = {}
+        """How many pods that stay have each."""
         for placement in placements:
-            self._enter(placement)
+            self.enter(placement)
 
     def copy(self) -> Ledger:
-        """The same books, to try something on."""
-        placements = (pod for books in self._books.values() for pod in books.placements())
-        return Ledger((books.gpu for books in self._books.values()), placements, self.row_percent)
+        """The same placements, to try something on. Each GPU's books are shared until either ledger changes them."""
+        twin = Ledger((), (), self.row_percent)
+        twin._books, twin._where = dict(self._books), dict(self._where)
+        twin._pods_of, twin._priorities = dict(self._pods_of), dict(self._priorities)
+        self._own.clear()
+        return twin
 
     def gpus(self) -> Iterable[GpuBooks]:
         """Every GPU's books."""
@@ -117,9 +128,10 @@ class Ledger:
 
     def placement(self, pod: PodKey) -> Placement | None:
         """Where a pod is."""
-        books = self._books.get(self._where.get(pod, ""))
-        found = (row.pods.get(pod) for row in books.rows.values()) if books else iter(())
-        return next((each for each in found if each is not None), None)
+        if pod not in self._where:
+            return None
+        gpu_uuid, row = self._where[pod]
+        return self._books[gpu_uuid].rows[row].pods[pod]
 
     def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
         """Where a revision's pods are, in the order in which they were entered."""
@@ -136,7 +148,7 @@ class Ledger:
         books, row = self._books.get(placement.slice.gpu_uuid), self.row_of(placement)
         if books is None or row is None or not books.gpu.reachable:
             return None
-        ranked = self._lowest < self._highest
+        ranked = len(self._priorities) > 1
         return row if ranked or any(pod.revision != placement.revision for pod in row.pods.values()) else None
 
     def refusal(self, wanted: GpuSlice, processes: int) -> Reason | None:
@@ -165,7 +177,7 @@ class Ledger:
         refused = self.refusal(placement.slice, placement.processes)
         if refused is not None:
             raise ValueError(f"{placement.pod} does not fit: {refused.text}")
-        self._enter(placement)
+        self.enter(placement)
 
     def growth(self, placement: Placement) -> int:
         """The largest quota a placed pod may be written now, in percent: no more where its agent is silent."""
@@ -185,7 +197,7 @@ class Ledger:
             applied_generation=min(placement.applied_generation, placement.slice.generation),
             applied_quota_percent=max(placement.applied_quota_percent, placement.held_quota_percent),
         )
-        self._enter(changed)
+        self.enter(changed)
         return changed
 
     def tell(self, need: Need) -> None:
@@ -206,7 +218,7 @@ class Ledger:
 
     def any_below(self, priority: int) -> bool:
         """True where there is a pod less important."""
-        return self._lowest < priority
+        return any(each < priority for each in self._priorities)
 
     def needs_in(self, gpu_uuid: str, row: Row) -> tuple[int, list[Need]]:
         """(Percent of a row's time that those who told their needs share, those needs)."""
@@ -225,37 +237,69 @@ class Ledger:
         due = dues(room, needs)
         return max(0, room - sum(due[need.pod] for need in needs if need.revision != revision or not need.placed))
 
-    def leave(self, pod: PodKey) -> None:
-        """A pod whose last process is gone."""
-        gone = self.placement(pod)
-        if gone is None:
-            return
-        del self._where[pod]
-        self._needs.pop(pod, None)
-        del self._pods_of[gone.revision][pod]
-        rows = self._books[gone.slice.gpu_uuid].rows
-        row = rows[gone.slice.row]
-        del row.pods[pod]
-        if not row.pods:
-            del rows[row.number]
-
-    def over_committed(self) -> tuple[Reason, ...]:
-        """Every broken invariant; empty where all hold."""
-        return tuple(broken for books in self._books.values() for broken in _broken(books))
-
-    def _enter(self, placement: Placement) -> None:
-        books = self._books.get(placement.slice.gpu_uuid)
+    def enter(self, placement: Placement) -> None:
+        """A pod as the cluster says that it is, or is now, even where it does not fit."""
+        pod = placement.pod
+        before = self.placement(pod)
+        if before is not None and not _same_place(before, placement):
+            self.leave(pod)
+            before = None
+        books = self._to_change(placement.slice.gpu_uuid)
         if books is None:
             return
         row = books.rows.get(placement.slice.row)
         if row is None:
             row = books.rows[placement.slice.row] = Row(placement.slice.row, most_percent=self.row_percent)
-        row.pods[placement.pod] = placement
-        self._where[placement.pod] = placement.slice.gpu_uuid
-        if not placement.terminating:
-            self._lowest = min(self._lowest, placement.priority)
-            self._highest = max(self._highest, placement.priority)
-        self._pods_of.setdefault(placement.revision, {})[placement.pod] = None
+        row.pods[pod] = placement
+        if before is None:
+            self._where[pod] = placement.slice.gpu_uuid, placement.slice.row
+            self._pods_of[placement.revision] = (*self._pods_of.get(placement.revision, ()), pod)
+        else:
+            self._count(before, -1)
+        self._count(placement, 1)
+
+    def leave(self, pod: PodKey) -> None:
+        """A pod whose last process is gone."""
+        gone = self.placement(pod)
+        books = self._to_change(gone.slice.gpu_uuid) if gone is not None else None
+        if gone is None or books is None:
+            return
+        self._count(gone, -1)
+        del self._where[pod]
+        self._needs.pop(pod, None)
+        left = tuple(each for each in self._pods_of.pop(gone.revision) if each != pod)
+        if left:
+            self._pods_of[gone.revision] = left
+        row = books.rows[gone.slice.row]
+        del row.pods[pod]
+        if not row.pods:
+            del books.rows[row.number]
+
+    def over_committed(self) -> tuple[Reason, ...]:
+        """Every broken invariant; empty where all hold."""
+        return tuple(broken for books in self._books.values() for broken in _broken(books))
+
+    def _to_change(self, gpu_uuid: str) -> GpuBooks | None:
+        """A GPU's books, shared with no other ledger."""
+        books = self._books.get(gpu_uuid)
+        if books is not None and gpu_uuid not in self._own:
+            books = self._books[gpu_uuid] = books.copy()
+            self._own.add(gpu_uuid)
+        return books
+
+    def _count(self, placement: Placement, one: int) -> None:
+        if placement.terminating:
+            return
+        left = self._priorities.get(placement.priority, 0) + one
+        if left:
+            self._priorities[placement.priority] = left
+        else:
+            del self._priorities[placement.priority]
+
+
+def _same_place(one: Placement, other: Placement) -> bool:
+    same_row = (one.slice.gpu_uuid, one.slice.row) == (other.slice.gpu_uuid, other.slice.row)
+    return same_row and one.revision == other.revision
 
 
 def _broken(books: GpuBooks) -> Iterator[Reason]:
