@@ -31,7 +31,8 @@ def _texts(score: Score) -> tuple[str, ...]:
     figures = (score.value, score.anchor, score.goal, score.median, score.p95)
     digits = 3 if "pinball" in score.measure else 2
     shown = ("-" if figure is None else f"{figure:.{digits}f}" for figure in figures)
-    return (score.protocol, score.measure, *shown, f"{score.coverage_percent:.1f}", "yes" if score.met else "no")
+    covers = "-" if score.coverage_percent is None else f"{score.coverage_percent:.1f}"
+    return (score.protocol, score.measure, *shown, covers, "yes" if score.met else "no")
 
 
 def _row(texts: tuple[str, ...]) -> str:

@@ -40,8 +40,10 @@ class ForecastBoard:
         self._slots = [_fresh(each, 0) for each in horizons]
         self._told = np.zeros((len(horizons), 0), dtype=np.float32)
         """Requests/s to be ready for, by horizon."""
+        self._known = np.zeros(0, dtype=np.bool_)
+        """Who was ever observed."""
         self._at_s: NDArray[np.float64] = np.zeros(0)
-        """When each function was observed last; -inf: never."""
+        """When each of them was observed last."""
         self._noted = np.zeros(0, dtype=np.bool_)
         self._any_noted = False
         self._news = np.zeros((3, 0), dtype=np.float32)
@@ -65,7 +67,7 @@ class ForecastBoard:
             self._grow()
         column = self._free.pop()
         self._end = max(self._end, column + 1)
-        self._at_s[column] = -np.inf
+        self._known[column] = False
         for slots, horizon in zip(self._slots, self._horizons, strict=True):
             slots.put(np.array([column]), _fresh(horizon, 1))
         return column
@@ -77,13 +79,13 @@ class ForecastBoard:
 
     def knows(self, column: int) -> bool:
         """Whether anything was ever noted of it."""
-        return bool(self._at_s[column] > -np.inf or self._noted[column])
+        return bool(self._known[column] or self._noted[column])
 
     def follow(self, column: int, other: int) -> None:
         """Begin with what is known of another function."""
         self.settle()
         at, of = np.array([column]), np.array([other])
-        self._at_s[at] = self._at_s[of]
+        self._known[at], self._at_s[at] = self._known[of], self._at_s[of]
         self._told[:, at] = self._told[:, of]
         for table in (self._levels, *self._slots):
             table.rows[:, at] = table.rows[:, of]
@@ -110,22 +112,28 @@ class ForecastBoard:
         """Observes what was noted."""
         if not self._any_noted:
             return
-        columns = np.flatnonzero(self._noted[: self._end])
-        new = columns[np.isneginf(self._at_s[columns])]
+        there = slice(self._end)
+        noted, known = self._noted[there], self._known[there]
+        new = np.flatnonzero(noted & ~known)
         if len(new):
-            self._levels.put(new, Levels.first(self._news[0, new]))
-            self._at_s[new] = self._now
-            # One second has made the level; it teaches nothing beyond it.
-            self._news[1:, new] = 0.0
-            for slots in self._slots:
-                # Slots begin with the level, not with what stood in the column before there was one.
-                slots.told[new] = -1.0
-        self._observe(slice(self._end) if len(columns) > _DENSE * self._end else columns)
+            self._begin(new)
+        columns = np.flatnonzero(noted)
+        self._observe(there if len(columns) > _DENSE * self._end else columns)
         self._at_s[columns] = np.maximum(self._now, self._at_s[columns])
+        self._news[1:, there] = 0.0
+        noted[:] = self._any_noted = False
+
+    def _begin(self, columns: NDArray[np.intp]) -> None:
+        self._levels.put(columns, Levels.first(self._news[0, columns]))
+        self._known[columns], self._at_s[columns] = True, self._now
+        # One second has made the level; it teaches nothing beyond it.
         self._news[1:, columns] = 0.0
-        self._noted[columns] = self._any_noted = False
+        for slots in self._slots:
+            # Slots begin with the level, not with what stood in the column before there was one.
+            slots.told[columns] = -1.0
 
     def _observe(self, columns: Columns) -> None:
+        """Of those of whom nothing was noted nothing changes: no time passes, and nothing is seen."""
         elapsed_s = np.clip(self._now - self._at_s[columns], 0.0, _LONGEST_S).astype(np.float32) * self._noted[columns]
         news = self._news[:, columns]
         levels = self._levels.of(columns)
@@ -150,7 +158,8 @@ class ForecastBoard:
         fresh = [_fresh(each, more) for each in self._horizons]
         self._slots = [slots.joined(each) for slots, each in zip(self._slots, fresh, strict=True)]
         self._told = np.pad(self._told, ((0, 0), (0, more)))
-        self._at_s = np.concatenate((self._at_s, np.full(more, -np.inf)))
+        self._known = np.concatenate((self._known, np.zeros(more, dtype=np.bool_)))
+        self._at_s = np.concatenate((self._at_s, np.zeros(more)))
         self._noted = np.concatenate((self._noted, np.zeros(more, dtype=np.bool_)))
         self._news = np.concatenate((self._news, np.zeros((3, more), dtype=np.float32)), axis=1)
 
