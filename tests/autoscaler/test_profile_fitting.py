@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hasgpu.autoscaler.fitter_child import run_fitter
-from hasgpu.autoscaler.profile_book import Believed, ProfileBook
+from hasgpu.autoscaler.profile_book import Believed, ProfileBook, ProfileKey
 from hasgpu.autoscaler.profile_fitting import EVERY_S, ProfileFitting
 from hasgpu.autoscaler.work_meter import WorkSample
 from hasgpu.cluster.custom import LatencyProfile
@@ -18,6 +18,7 @@ from hasgpu.cluster.paths import LATENCY_PROFILES, collection, named
 from hasgpu.cluster.reflector import Reflector
 from hasgpu.fitter.child import answer
 from hasgpu.fitter.reference_file import packaged_reference
+from hasgpu.prediction.season import LoadHistory
 
 from tests.autoscaler.replica import until
 from tests.cluster.fake_api import FakeApi
@@ -31,6 +32,7 @@ class Leader:
 
     def __init__(self, api: FakeApi) -> None:
         self.api, self.fits, self.leading = api, 0, True
+        self.loads: dict[ProfileKey, dict[str, LoadHistory]] = {}
         self.profiles = Reflector(api.session(), collection(LATENCY_PROFILES), LatencyProfile).start()
         self.book = ProfileBook(self.profiles)
         answering = partial(answer, reference=packaged_reference())
@@ -40,7 +42,13 @@ class Leader:
             return answering(order)
 
         self.fitting = ProfileFitting(
-            api.session(), self.profiles, self.book.served, lambda now: self.leading, fit, clock=lambda: 0.0
+            api.session(),
+            self.profiles,
+            self.book.served,
+            lambda: self.loads,
+            lambda now: self.leading,
+            fit,
+            clock=lambda: 0.0,
         )
         assert self.profiles.wait_synced(5.0)
 

@@ -14,21 +14,21 @@ EIGHT = 96
 
 def season(rate: float = 4.0) -> Season:
     """From 8:00 to 9:00, nothing else."""
-    means = tuple(rate if EIGHT <= slot < EIGHT + 12 else 0.0 for slot in range(SLOTS_A_DAY))
-    return Season(requests_per_s=means, drift_per_s=1e-4, fitted_slot=SLOTS_A_DAY)
+    means = (rate if EIGHT <= slot < EIGHT + 12 else 0.0 for slot in range(SLOTS_A_DAY))
+    return Season.of(means, SLOTS_A_DAY)
 
 
 def test_a_week_takes_less_than_three_kilobytes_and_comes_back_within_three_percent() -> None:
     rates = np.random.default_rng(1).gamma(1.0, 20.0, 7 * SLOTS_A_DAY)
-    history = LoadHistory(first_slot=5, means=tuple(rates.tolist()))
+    history = LoadHistory.of(5, rates)
     plain = history.to_plain()
     assert len(plain["means"]) <= 2700
     assert to_history(plain).first_slot == 5
-    assert to_history(plain).means == pytest.approx(history.means, rel=0.03)
+    assert to_history(plain).means == pytest.approx(rates, rel=0.03)
 
 
 def test_nothing_and_not_known_are_told_apart() -> None:
-    history = to_history(LoadHistory(first_slot=0, means=(0.0, math.nan, 1 / 300)).to_plain())
+    history = to_history(LoadHistory.of(0, (0.0, math.nan, 1 / 300)).to_plain())
     assert history.means[0] == 0.0
     assert math.isnan(history.means[1])
     assert history.means[2] == pytest.approx(1 / 300, rel=0.1)
@@ -48,7 +48,7 @@ def test_slots_are_recorded(slots: tuple[int, ...], first: int, means: tuple[flo
     for slot in slots:
         history = history.recorded(slot, float(slot))
     assert history.first_slot == first
-    assert np.array_equal(history.means, means, equal_nan=True)
+    assert history.means == pytest.approx(means, rel=0.03, nan_ok=True)
 
 
 def test_no_more_than_a_week_is_kept() -> None:
@@ -62,7 +62,7 @@ def test_no_more_than_a_week_is_kept() -> None:
 def test_a_season_tells_of_what_begins_within_the_start_up() -> None:
     before = 86400.0 + EIGHT * 300.0 - 20.0
     assert season().expected_per_s(before, 10.0) == 0.0
-    assert season().expected_per_s(before, 30.0) == 4.0
+    assert season().expected_per_s(before, 30.0) == pytest.approx(4.0, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_season_tells_of_what_begins_within_the_start_up() -> None:
 )
 def test_the_last_hour_tells_how_far_the_season_holds(came: list[float], believed: float) -> None:
     first = SLOTS_A_DAY + EIGHT
-    history = LoadHistory(first_slot=first, means=tuple(came))
+    history = LoadHistory.of(first, came)
     now = (first + 6) * 300.0
-    assert season().trusted(history, now).expected_per_s(now) == pytest.approx(believed)
+    assert season().trusted(history, now).expected_per_s(now) == pytest.approx(believed, rel=0.06)
 
 
 def test_before_the_first_rise_there_is_nothing_to_distrust() -> None:
     first = SLOTS_A_DAY + EIGHT
-    night = LoadHistory(first_slot=first - 12, means=(0.0,) * 12)
+    night = LoadHistory.of(first - 12, [0.0] * 12)
     assert season().trusted(night, first * 300.0 - 1.0) == season()
 
 
@@ -92,10 +92,11 @@ def test_before_the_first_rise_there_is_nothing_to_distrust() -> None:
     "spoilt",
     [
         {},
-        {"means": "AAAA", "driftPerS": 0.0, "fittedSlot": 1},
-        {"means": "no base64!", "driftPerS": 0.0, "fittedSlot": 1},
-        {**season().to_plain(), "driftPerS": -1.0},
-        {**season().to_plain(), "fittedSlot": "7"},
+        pytest.param({}, id="nothing at all"),
+        pytest.param({"means": "AAAA", "fittedSlot": 1}, id="three slots"),
+        pytest.param({"means": "no base64!", "fittedSlot": 1}, id="no base64"),
+        pytest.param({"means": 7, "fittedSlot": 1}, id="a number"),
+        pytest.param({**season().to_plain(), "fittedSlot": "7"}, id="a slot that is a text"),
     ],
 )
 def test_a_spoilt_season_is_refused(spoilt: dict[str, object]) -> None:
@@ -105,5 +106,6 @@ def test_a_spoilt_season_is_refused(spoilt: dict[str, object]) -> None:
 
 def test_a_season_comes_back_as_it_was() -> None:
     again = to_season(season().to_plain())
-    assert again.requests_per_s == pytest.approx(season().requests_per_s, rel=0.03)
-    assert (again.drift_per_s, again.fitted_slot) == (1e-4, SLOTS_A_DAY)
+    assert again == season()
+    assert again.requests_per_s[EIGHT] == pytest.approx(4.0, rel=0.03)
+    assert not again.flat

@@ -126,6 +126,7 @@ def test_traces_over_http_are_read() -> None:
     [
         pytest.param({"window": "5ms"}, id="a window shorter than a slot"),
         pytest.param({"risk-quantile": "1"}, id="no risk at all"),
+        pytest.param({"season": "on"}, id="a season that is on"),
         pytest.param({"capacity-margin-percent": "95"}, id="a margin that leaves nothing"),
         pytest.param({"lent-percent": "95"}, id="rows that give away too little for a slice"),
         pytest.param({"mps-client-limit": "61"}, id="more clients than MPS serves"),

@@ -32,12 +32,14 @@ from .agenda import TICK_S, Agenda
 from .allocator import Allocator, Pass
 from .decision_writer import DecisionWriter
 from .gpu_world import RowKey
+from .load_book import LoadBook, ServiceRevision
 from .lookout import Lookout
 from .observed_load import ObservedLoad, horizons
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
 from .profile_fitting import ProfileFitting
+from .recorded_load import SlotClock
 from .revision_intents import RevisionIntents
 from .revision_views import SETTLE_S, Hearing, RevisionViews
 from .scaled_revision import ScaledRevision, raises_only
@@ -82,11 +84,12 @@ class HasClass:
         self._plans = PlanBook()
         self._book = ProfileBook(around.profiles)
         self._intents = RevisionIntents(self._book, around.settings)
+        self._loads, self._slots = LoadBook(self._book, around.settings), SlotClock()
         if fit is not None:
-            served, leads = self._book.served, around.still_leading
-            ProfileFitting(around.session, around.profiles, served, leads, fit).start()
+            served, loads, leads = self._book.served, self._loads.histories, around.still_leading
+            ProfileFitting(around.session, around.profiles, served, loads, leads, fit).start()
         self._telling = Telling(around.events, around.cloudevents, around.metrics)
-        self._views = RevisionViews(around, self._intents, self._book, self._plans, self._telling)
+        self._views = RevisionViews(around, self._intents, self._book, self._loads, self._plans, self._telling)
         self._lookout = Lookout(around, self._own_writes)
         self._agenda = Agenda()
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
@@ -124,7 +127,10 @@ class HasClass:
         self._agenda.clear()
         self._plans.clear()
         self._own_writes.clear()
+        self._lookout.forget()
         self._book.clear()
+        self._loads.clear()
+        self._slots = SlotClock()
         self._allocator.begin(now)
         with self._lock:
             self._wanted.clear()
@@ -179,10 +185,11 @@ class HasClass:
             self._missed_s = now
         self._hearing = Hearing(led_from_s=self._led_from_s, trusts_silence=now - self._missed_s >= SETTLE_S)
         world = self._lookout.look(now)
-        ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
+        ledger = self._lookout.ledger()
         ours = self._ours()
         self._keep_only(ours, now)
         self._observe(now)
+        self._record_loads(ours, now)
         self._plans.enter(ledger, now)
         one = Pass(world=world, ledger=ledger, policy=self._policy(), podautoscalers=ours, now=now)
         self._allocator.run(one)
@@ -268,7 +275,9 @@ class HasClass:
         self._agenda.keep_only(ours)
         self._book.keep_only(self._intents.profiles(ours.values()))
         for key in [key for key in self._records if key not in ours]:
-            self._records.pop(key).load.leave()
+            gone = self._records.pop(key).load
+            self._loads.left(key, gone.requests)
+            gone.leave()
             self._plans.drop(key)
         new = [pa for key, pa in ours.items() if key not in self._records]
         if not new:
@@ -289,6 +298,19 @@ class HasClass:
             for record in self._records.values():
                 record.load.tick(now)
         self._forecasts.settle()
+
+    def _record_loads(self, ours: Mapping[RevisionKey, PodAutoscaler], now: float) -> None:
+        """Once in five minutes."""
+        ended = self._slots.ended(now, known=self._hearing.trusts_silence)
+        if ended is None:
+            return
+        slot, known = ended
+        heard = []
+        for key, pa in ours.items():
+            read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
+            if read is not None:
+                heard.append((ServiceRevision.of(pa, read.intent.profile), self._records[key].load.requests))
+        self._loads.record(slot, heard, known=known)
 
     def _empty_board(self) -> ForecastBoard:
         return ForecastBoard(*self._horizons())

@@ -1,7 +1,8 @@
 """Process autoscaler: what is believed of each profile's model: fitted tables, measured cells, own traffic. No writes.
 
 The fitter's table comes first, last good while a changed profile is not fitted; then the cells as they are; then
-another GPU product's; then what own traffic showed. Whatever it is, traffic corrects it.
+another GPU product's; then what own traffic showed. Whatever it is, traffic corrects it. The loads of the services that
+use it are kept there too: those of before, and the day that the fitter found in each.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from hasgpu.cluster.reflector import Reflector
 from hasgpu.model.profile import LatencyProfile as Profile
 from hasgpu.model.profile import Measurement
 from hasgpu.prediction.learning import ServedWork, from_plain, healed
+from hasgpu.prediction.season import LoadHistory, Season
 from hasgpu.prediction.surface import Surface, fit_surface
 from hasgpu.prediction.table import to_surface
 
+from .season_keeping import kept_history, kept_loads, kept_season
 from .work_meter import WINDOW_REQUESTS, WorkSample
 
 Floats = NDArray[np.float64]
@@ -57,6 +60,8 @@ class _Read:
     problem: str
     fits: Mapping[str, Surface]
     served: Mapping[str, ServedWork]
+    seasons: Mapping[str, Season]
+    """By service, as the fitter found them."""
 
 
 @dataclass(slots=True)
@@ -111,6 +116,20 @@ class ProfileBook:
         if read is None:
             return None, f"LatencyProfile {namespace}/{name} does not exist"
         return read.profile, read.problem
+
+    def season(self, namespace: str, name: str, service: str) -> Season | None:
+        """The day of a service's load, the last good one where the object's is broken now; None where there is none."""
+        read = self._newest(namespace, name)
+        return read.seasons.get(service) if read is not None else None
+
+    def history(self, namespace: str, name: str, service: str) -> LoadHistory | None:
+        """What the object keeps of a service's load, whoever recorded it; None where it keeps nothing of use."""
+        found = self._profiles.get(namespace, name)
+        return kept_history(kept_loads(found.status.learned).get(service)) if found is not None else None
+
+    def uid(self, namespace: str, name: str) -> str:
+        """Of the object; empty where there is none."""
+        return self._uid((namespace, name))
 
     def observe(self, namespace: str, name: str, sample: WorkSample, now: float) -> None:
         """Learns from traffic."""
@@ -239,6 +258,7 @@ def _read(found: LatencyProfile, before: _Read | None) -> _Read:
     except ClusterError as error:
         problem = str(error)
     fits, served = before.fits if before is not None else {}, {}
+    seasons, spoilt = _seasons(found, before)
     learned = found.status.learned or {}
     try:
         if "fits" in learned:
@@ -247,6 +267,7 @@ def _read(found: LatencyProfile, before: _Read | None) -> _Read:
     except (ValueError, AttributeError, TypeError) as error:
         # Whoever may write the status may spoil it; what was good before goes on.
         problem = problem or f"LatencyProfile {found.metadata.namespace}/{found.metadata.name}: status.learned: {error}"
+    problem = problem or spoilt
     return _Read(
         uid=found.metadata.uid,
         resource_version=found.metadata.resource_version,
@@ -254,4 +275,20 @@ def _read(found: LatencyProfile, before: _Read | None) -> _Read:
         problem=problem,
         fits=fits,
         served=served,
+        seasons=seasons,
     )
+
+
+def _seasons(found: LatencyProfile, before: _Read | None) -> tuple[Mapping[str, Season], str]:
+    """Of each service its own, so that one that is spoilt leaves the others; and what is wrong with it."""
+    seasons, problem = {}, ""
+    for service, kept in kept_loads(found.status.learned).items():
+        try:
+            season = kept_season(kept)
+        except ValueError as error:
+            name = f"{found.metadata.namespace}/{found.metadata.name}"
+            problem = f"LatencyProfile {name}: status.learned.loads.{service}.season: {error}"
+            season = before.seasons.get(service) if before is not None else None
+        if season is not None:
+            seasons[service] = season
+    return seasons, problem

@@ -1,4 +1,4 @@
-"""Process autoscaler: fits changed profiles and keeps what traffic has taught. On the leader; writes LatencyProfiles.
+"""Process autoscaler: fits changed profiles, keeps what traffic taught and loads were. On the leader; writes them.
 
 A thread of its own, since a fit takes a second. A broken profile keeps its last good tables and says what is wrong.
 A service without a profile gets one of our own, with an empty spec, once its traffic has shown something. No
@@ -31,10 +31,13 @@ from hasgpu.prediction.learning import ServedWork, from_plain, to_plain
 from hasgpu.prediction.table import MOST_BYTES
 
 from .profile_book import MOVED, ProfileKey, served_measurements
+from .season_keeping import merged, season_said, unwritten
+from .season_search import Loads, SeasonSearch
 
 log = logging.getLogger(__name__)
 
 FITTED = "Fitted"
+SEASON = "Season"
 EVERY_S = 60.0
 """Least time between two writes of one profile that nobody changed."""
 LEAST_REQUESTS = 50.0
@@ -64,21 +67,25 @@ class Outcome:
 
 
 class ProfileFitting:
-    """``served`` and ``still_leading`` may be called from this thread; ``fit`` takes an order and returns an answer."""
+    """``served``, ``loads`` and ``still_leading`` may be called from its thread; ``fit`` answers an order."""
 
     def __init__(
         self,
         session: Session,
         profiles: Reflector[LatencyProfile],
         served: Callable[[], Mapping[ProfileKey, Served]],
+        loads: Callable[[], Mapping[ProfileKey, Loads]],
         still_leading: Callable[[float], bool],
         fit: Callable[[bytes], bytes],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._session, self._profiles, self._served = session, profiles, served
+        self._session, self._profiles, self._served, self._loads = session, profiles, served, loads
         self._still_leading, self._fit, self._clock = still_leading, fit, clock
         self._last: dict[ProfileKey, tuple[int, float]] = {}
         """Generation and time of the last attempt."""
+        self._search = SeasonSearch(fit)
+        self._rested: dict[ProfileKey, Loads] = {}
+        """Loads of which nothing is to be written."""
         self._thread = threading.Thread(target=self._run, name="profile fitting", daemon=True)
 
     def start(self) -> None:
@@ -89,11 +96,14 @@ class ProfileFitting:
         """Fits and writes what is due."""
         there = {(each.metadata.namespace, each.metadata.name): each for each in self._profiles.snapshot()}
         # After the objects: what was learnt by one that is deleted between the two is not served any more.
-        served = self._served()
-        self._last = {key: each for key, each in self._last.items() if key in there or key in served}
-        for key in sorted({*there, *served}):
+        served, loads = self._served(), self._loads()
+        known = {*there, *served, *loads}
+        self._last = {key: each for key, each in self._last.items() if key in known}
+        self._rested = {key: each for key, each in self._rested.items() if key in known}
+        self._search.begin_turn()
+        for key in sorted(known):
             try:
-                self._one(key, there.get(key), served.get(key, {}), now)
+                self._one(key, there.get(key), served.get(key, {}), loads.get(key, {}), now)
             except ClusterError as error:
                 log.warning("LatencyProfile %s/%s: not written: %s", *key, error)
 
@@ -108,21 +118,37 @@ class ProfileFitting:
                 # The loop's edge: what one turn brings up must not end all fitting.
                 log.exception("profile fitting: a turn failed")
 
-    def _one(self, key: ProfileKey, found: LatencyProfile | None, served: Served, now: float) -> None:
+    def _one(self, key: ProfileKey, found: LatencyProfile | None, served: Served, loads: Loads, now: float) -> None:
         generation, (tried, at_s) = _generation(found), self._last.get(key, (-1, -math.inf))
+        learned = found.status.learned if found is not None else None
         changed = found is not None and found.status.observed_generation != generation
         due = changed and (tried != generation or now - at_s >= AGAIN_S)
-        news = now - at_s >= EVERY_S and moved(found.status.learned if found is not None else None, served)
-        if not (due or news):
+        taught = now - at_s >= EVERY_S and moved(learned, served)
+        recorded = now - at_s >= EVERY_S and self._recorded(key, learned, loads, now)
+        if not (due or taught or recorded):
             return
         self._last[key] = (generation, now)
         if found is None:
             found = self._create(key)
             log.info("LatencyProfile %s/%s: made for what its service's traffic shows", *key)
         served = {**_kept(found), **served}
-        outcome = self._outcome(found, served, changed=changed or not found.spec.measurements)
+        refit = changed or (taught and not found.spec.measurements)
+        outcome = self._outcome(found, served, changed=refit)
+        sought = self._search.due(key, found.status.learned, loads, now)
+        seasons, problem = self._search.ask(key, sought, now) if sought else ({}, "")
         if self._still_leading(self._clock()):
-            self._write(found, status_of(found, outcome, served, now))
+            kept = merged(found.status.learned, loads, seasons)
+            self._write(found, status_of(found, outcome, served, kept, now, season_problem=problem))
+
+    def _recorded(self, key: ProfileKey, learned: Mapping[str, Any] | None, loads: Loads, now: float) -> bool:
+        """Whether loads, or a day in them, are to be written; asked each second, and they change in five minutes."""
+        if self._rested.get(key) == loads:
+            return False
+        if unwritten(learned, loads) or self._search.due(key, learned, loads, now):
+            return True
+        if not self._search.asked:
+            self._rested[key] = loads
+        return False
 
     def _outcome(self, found: LatencyProfile, served: Served, *, changed: bool) -> Outcome:
         before = condition(found.status.conditions, FITTED)
@@ -163,7 +189,15 @@ class ProfileFitting:
         json_patch(self._session, path, [test("/metadata/uid", found.metadata.uid), add("/status", dict(status))])
 
 
-def status_of(found: LatencyProfile, outcome: Outcome, served: Served, now: float) -> dict[str, Any]:
+def status_of(
+    found: LatencyProfile,
+    outcome: Outcome,
+    served: Served,
+    loads: Mapping[str, Any],
+    now: float,
+    *,
+    season_problem: str = "",
+) -> dict[str, Any]:
     """The whole status as it is to be."""
     learned = found.status.learned or {}
     kept: dict[str, Any] = {
@@ -171,11 +205,16 @@ def status_of(found: LatencyProfile, outcome: Outcome, served: Served, now: floa
         "fits": outcome.fits if outcome.fits is not None else learned.get("fits") or {},
         "served": {product: to_plain(work) for product, work in served.items() if work.shares},
     }
+    conditions = [_condition(found, FITTED, outcome.fitted, outcome.reason, outcome.message, now)]
+    if loads:
+        kept["loads"] = dict(loads)
+        known, reason, message = season_said(loads, season_problem)
+        conditions.append(_condition(found, SEASON, known, reason, message, now))
     if len(msgspec.json.encode(kept)) > MOST_BYTES:
         # Only with tens of GPU products: tables can be made again, so the object stays small.
         kept["fits"] = {}
     status: dict[str, Any] = {
-        "conditions": [_condition(found, outcome, now)],
+        "conditions": conditions,
         "observedGeneration": found.metadata.generation,
         "learned": kept,
     }
@@ -208,16 +247,16 @@ def _kept(found: LatencyProfile) -> Served:
     return kept
 
 
-def _condition(found: LatencyProfile, outcome: Outcome, now: float) -> dict[str, Any]:
-    before, status = condition(found.status.conditions, FITTED), "True" if outcome.fitted else "False"
+def _condition(found: LatencyProfile, type: str, holds: bool, reason: str, message: str, now: float) -> dict[str, Any]:
+    before, status = condition(found.status.conditions, type), "True" if holds else "False"
     since = datetime.fromtimestamp(now, UTC)
     if before is not None and before.status == status and before.last_transition_time is not None:
         since = before.last_transition_time
     return {
-        "type": FITTED,
+        "type": type,
         "status": status,
-        "reason": outcome.reason,
-        "message": outcome.message[:1024],
+        "reason": reason,
+        "message": message[:1024],
         "lastTransitionTime": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
         "observedGeneration": found.metadata.generation,
     }

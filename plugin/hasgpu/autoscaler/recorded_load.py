@@ -11,33 +11,40 @@ EARLY_S = 10.0
 """Pods that the season asks for are to be ready so long before: no day begins on the second."""
 
 
+class SlotClock:
+    """Tells when five minutes are over, and whether all of them were heard. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._slot: int | None = None
+        self._whole = False
+
+    def ended(self, now: float, *, known: bool = True) -> tuple[int, bool] | None:
+        """The slot that has ended since the last call and whether it is known; a part of a slot is not."""
+        slot = slot_of(now)
+        if slot == self._slot:
+            self._whole = self._whole and known
+            return None
+        before, whole = self._slot, self._whole and slot - 1 == self._slot
+        self._slot, self._whole = slot, before is not None and slot - 1 == before and known
+        return (before, whole) if before is not None else None
+
+
 class RecordedLoad:
     """Used by one thread."""
 
-    def __init__(self, history: LoadHistory | None = None, season: Season | None = None) -> None:
+    def __init__(self, history: LoadHistory | None = None) -> None:
         self.history = history or LoadHistory()
-        self.season = season
-        self._slot: int | None = None
-        self._requests = 0.0
-        self._whole = False
-        self._trusted: tuple[int, Season | None, Season] | None = None
+        self._trusted: tuple[int, Season, Season] | None = None
 
-    def count(self, requests: float, now: float, *, known: bool = True) -> None:
-        """Requests since the last call; what is not known leaves a gap, and a part of a slot is not known."""
-        slot = slot_of(now)
-        if slot != self._slot:
-            if self._slot is not None and self._whole:
-                self.history = self.history.recorded(self._slot, self._requests / SLOT_S)
-            self._whole = self._slot is not None and slot == self._slot + 1
-            self._slot, self._requests = slot, 0.0
-        self._requests += requests
-        self._whole = self._whole and known
+    def record(self, slot: int, requests: float) -> None:
+        """So many in five minutes that are over; of five minutes that are not known nothing is recorded."""
+        self.history = self.history.recorded(slot, requests / SLOT_S)
 
-    def awaited_per_s(self, now: float, startup_s: float) -> float:
+    def awaited_per_s(self, season: Season | None, now: float, startup_s: float) -> float:
         """Requests/s that the season brings by the time a pod asked for now would be ready."""
-        if self.season is None:
+        if season is None or season.flat:
             return 0.0
         slot = slot_of(now)
-        if self._trusted is None or self._trusted[:2] != (slot, self.season):
-            self._trusted = slot, self.season, self.season.trusted(self.history, now)
+        if self._trusted is None or self._trusted[0] != slot or self._trusted[1] is not season:
+            self._trusted = slot, season, season.trusted(self.history, now)
         return self._trusted[2].expected_per_s(now, startup_s + EARLY_S)

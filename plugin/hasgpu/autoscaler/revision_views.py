@@ -20,6 +20,7 @@ from hasgpu.model.keys import RevisionKey
 from . import revision_spec
 from .allocator import Pass
 from .gpu_world import GpuWorld
+from .load_book import LoadBook, ServiceRevision
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
 from .revision_intents import RevisionIntent, RevisionIntents
@@ -44,9 +45,15 @@ class RevisionViews:
     """Used by one thread."""
 
     def __init__(
-        self, around: Surroundings, intents: RevisionIntents, book: ProfileBook, plans: PlanBook, telling: Telling
+        self,
+        around: Surroundings,
+        intents: RevisionIntents,
+        book: ProfileBook,
+        loads: LoadBook,
+        plans: PlanBook,
+        telling: Telling,
     ) -> None:
-        self._around, self._intents, self._book = around, intents, book
+        self._around, self._intents, self._book, self._loads = around, intents, book, loads
         self._plans, self._telling = plans, telling
 
     def see(
@@ -119,6 +126,9 @@ class RevisionViews:
             known=one.now - hearing.led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
             startup_s=policy.startup_s,
             idle_from_s=record.idle_from_s(one.now, self._gives_up_after_s(pa)),
+            awaited_per_s=self._loads.awaited_per_s(
+                ServiceRevision.of(pa, read.intent.profile), one.now, policy.startup_s
+            ),
         )
         return RevisionView(
             key=key,

@@ -19,6 +19,7 @@ NAME = SETTINGS_CONFIG_MAP
 
 Replace = Literal["keep-last", "recreate"]
 RowPolicy = Literal["slots", "token", "borrow"]
+SeasonUse = Literal["prewarm", "record", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class HasgpuSettings:
     """With row policy borrow: so much of each row is given to nobody, and pods are sized by what the row can lend."""
     risk_quantile: float = 0.95
     """Demand is planned at this quantile of the forecast."""
+    season: SeasonUse = "prewarm"
+    """Whether loads are recorded, and pods started before the rises that their days repeat."""
     capacity_margin_percent: float = 10.0
     """Kept free of the predicted capacity."""
     interference_percent: float = 5.0
@@ -77,6 +80,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
         row_policy=cast("RowPolicy", texts.choice("row-policy", "slots", "slots", "token", "borrow")),
         lent_percent=texts.int32("lent-percent", 0),
         risk_quantile=texts.number("risk-quantile", 0.95),
+        season=cast("SeasonUse", texts.choice("season", "prewarm", "prewarm", "record", "off")),
         capacity_margin_percent=texts.number("capacity-margin-percent", 10.0),
         interference_percent=texts.number("interference-percent", 5.0),
         overhead_s=texts.duration_s("overhead", 0.02),

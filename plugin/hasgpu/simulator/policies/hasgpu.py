@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hasgpu.autoscaler.observed_load import ObservedLoad, horizons
-from hasgpu.autoscaler.recorded_load import RecordedLoad
+from hasgpu.autoscaler.recorded_load import RecordedLoad, SlotClock
 from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
@@ -40,9 +40,9 @@ class _Record:
 
     wish: SliceWish
     load: ObservedLoad
-    day: RecordedLoad
+    day: RecordedLoad = field(default_factory=RecordedLoad)
     counted: float = 0.0
-    """Requests that the day has."""
+    """Requests before these five minutes."""
     state: HybridState = field(default_factory=HybridState)
     waiting: int = 0
     """Pods that were asked for and have no slice yet."""
@@ -67,7 +67,7 @@ class Hasgpu:
         began_s: float = 0.0,
     ) -> None:
         self._belief, self._policy = belief, policy
-        self._seasons, self._began_s = seasons or {}, began_s
+        self._seasons, self._began_s, self._slots = seasons or {}, began_s, SlotClock()
         self._board = ForecastBoard(*horizons(risk_quantile, policy.startup_s))
         self._records: dict[RevisionKey, _Record] = {}
         self._again_s = 0.0
@@ -78,7 +78,6 @@ class Hasgpu:
             record = _Record(
                 wish=wish_of(function.spec, self._belief),
                 load=ObservedLoad(0.0, self._board),
-                day=RecordedLoad(season=self._seasons.get(key)),
             )
             self._records[key] = record
             record.waiting = max(1, function.spec.min_scale)
@@ -93,8 +92,7 @@ class Hasgpu:
         """One pass, as HasClass makes it."""
         for record in self._records.values():
             record.load.tick(cluster.now)
-            record.day.count(record.load.requests - record.counted, self._began_s + cluster.now)
-            record.counted = record.load.requests
+        self._record_days(cluster.now)
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         functions = sorted(cluster.functions.values(), key=lambda each: -each.spec.priority)
         starved = []
@@ -124,6 +122,16 @@ class Hasgpu:
         if shrinks and any(decision.waiting_changes for decision, _, _ in decided):
             self._look_again(cluster)
 
+    def _record_days(self, now: float) -> None:
+        ended = self._slots.ended(self._began_s + now)
+        if ended is None:
+            return
+        slot, known = ended
+        for record in self._records.values():
+            if known:
+                record.day.record(slot, record.load.requests - record.counted)
+            record.counted = record.load.requests
+
     def _newcomer(self, function: Deployed) -> Newcomer:
         return Newcomer(
             revision=function.key,
@@ -143,7 +151,9 @@ class Hasgpu:
             known=True,
             startup_s=policy.startup_s,
             idle_from_s=record.ready_since_s if record.ready_since_s is not None else now,
-            awaited_per_s=record.day.awaited_per_s(self._began_s + now, policy.startup_s),
+            awaited_per_s=record.day.awaited_per_s(
+                self._seasons.get(function.key), self._began_s + now, policy.startup_s
+            ),
         )
         own = [ledger.placement(pod.key) for pod in function.pods]
         return RevisionView(

@@ -1,0 +1,113 @@
+"""Process autoscaler: what a LatencyProfile keeps of the loads of the services that use it. Pure.
+
+``status.learned.loads``: by service the history of its load and the season in it. A day that is found is looked for
+again a day later. What is not used for a week goes; five minutes without requests can wait for others to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hasgpu.prediction.season import DAYS_KEPT, DAYS_NEEDED, SLOTS_A_DAY, LoadHistory, Season, to_history, to_season
+
+MOST_SERVICES = 16
+"""Of one profile, 3.2 KB each: more would not fit into the object."""
+IDLE_SLOTS = 12
+"""Without requests an hour is written at once: of idle services the cluster is to hear little."""
+
+Plain = Mapping[str, Any]
+
+
+def kept_loads(learned: Plain | None) -> Mapping[str, Plain]:
+    """By service, as it stands in a status; what is no load at all is left out."""
+    loads = (learned or {}).get("loads")
+    if not isinstance(loads, dict):
+        return {}
+    return {service: each for service, each in loads.items() if isinstance(each, dict)}
+
+
+def kept_history(kept: Plain | None) -> LoadHistory | None:
+    """None where there is none of use."""
+    try:
+        return to_history((kept or {})["history"])
+    except (KeyError, ValueError, AttributeError):
+        return None
+
+
+def kept_season(kept: Plain) -> Season | None:
+    """None where there is none; ValueError where it is spoilt."""
+    season = kept.get("season")
+    if season is None:
+        return None
+    if not isinstance(season, dict):
+        raise ValueError(f"must be an object, was {season!r}")
+    return to_season(season)
+
+
+def unwritten(learned: Plain | None, loads: Mapping[str, LoadHistory]) -> bool:
+    """Whether there is something to be written now."""
+    kept = kept_loads(learned)
+    for service in most_kept(loads):
+        history, before = loads[service], kept_history(kept.get(service))
+        new = history.since(before.end_slot if before is not None else 0)
+        if (new > 0.0).any() or (before is not None and len(new) >= IDLE_SLOTS):
+            return True
+    return False
+
+
+def without_season(learned: Plain | None, loads: Mapping[str, LoadHistory]) -> dict[str, LoadHistory]:
+    """The loads in which a day is to be looked for."""
+    kept = kept_loads(learned)
+    return {service: loads[service] for service in most_kept(loads) if _is_due(loads[service], kept.get(service, {}))}
+
+
+def merged(
+    learned: Plain | None, loads: Mapping[str, LoadHistory], seasons: Mapping[str, Plain]
+) -> dict[str, dict[str, Any]]:
+    """All that is to be kept: these loads and the seasons just found in them; of other services what is not too old."""
+    latest = max((history.end_slot for history in loads.values()), default=0)
+    result: dict[str, dict[str, Any]] = {}
+    for service, kept in kept_loads(learned).items():
+        history = kept_history(kept)
+        if service not in loads and history is not None and latest - history.end_slot < DAYS_KEPT * SLOTS_A_DAY:
+            result[service] = dict(kept)
+    for service in most_kept(loads):
+        season = seasons.get(service) or kept_loads(learned).get(service, {}).get("season")
+        result[service] = {"history": loads[service].to_plain(), **({"season": season} if season else {})}
+    return dict(list(result.items())[-MOST_SERVICES:])
+
+
+def season_said(kept: Mapping[str, Plain], problem: str = "") -> tuple[bool, str, str]:
+    """Whether a season is in use, the reason in a word, and a sentence about each service."""
+    said, found, short = [], False, False
+    for service in sorted(kept):
+        days, season = (kept_history(kept[service]) or LoadHistory()).days, _season_or_none(kept[service])
+        found = found or (season is not None and not season.flat)
+        short = short or days < DAYS_NEEDED
+        if season is None:
+            said.append(f"{service}: {days:.1f} of {DAYS_NEEDED} days known")
+        else:
+            said.append(f"{service}: {'no day repeats' if season.flat else 'a day was found'} in {days:.1f} days")
+    if problem:
+        return found, "NotFitted", "; ".join([problem, "the last good season stays in use", *said])
+    return found, "Found" if found else "TooShort" if short else "NoneRepeats", "; ".join(said)
+
+
+def most_kept(services: Iterable[str]) -> list[str]:
+    """As many as an object holds."""
+    return sorted(services)[:MOST_SERVICES]
+
+
+def _is_due(history: LoadHistory, kept: Plain) -> bool:
+    if history.days < DAYS_NEEDED:
+        return False
+    season = _season_or_none(kept)
+    return season is None or history.end_slot - season.fitted_slot >= SLOTS_A_DAY
+
+
+def _season_or_none(kept: Plain) -> Season | None:
+    try:
+        return kept_season(kept)
+    except ValueError:
+        return None
