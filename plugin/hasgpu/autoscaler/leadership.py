@@ -84,8 +84,10 @@ class Leadership:
         elector = self._electors.get(lease)
         return elector.leading if elector is not None else False
 
-    def urls(self, lease: str) -> Sequence[str]:
-        """Stat servers of another replica that holds the Lease, best first."""
+    def urls(self, lease: str) -> Sequence[str] | None:
+        """Stat servers of another replica that holds the Lease, best first; None where this one does."""
+        if self.holds(lease):
+            return None
         found = self._leases.get(self._namespace, lease)
         holder = (found.spec.holder_identity or "") if found is not None else ""
         direct = address(holder)

@@ -30,7 +30,7 @@ class StatRouter:
         self._leadership = leadership
         self._class_of = class_of
         self._accept = accept
-        self.forwarder = Forwarder(leadership.urls)
+        self.forwarder = Forwarder(leadership.urls, self._keep)
 
     def route(self, messages: Sequence[StatMessage]) -> None:
         """Stats of a class that nobody serves are dropped."""
@@ -49,3 +49,7 @@ class StatRouter:
                 self.forwarder.offer(lease, group)
             elif scaling_class in self._accept:
                 self._accept[scaling_class](group)
+
+    def _keep(self, messages: Sequence[StatMessage]) -> None:
+        """What waited for this replica to lead. What it would have told of itself is out of date."""
+        self.route([message for message in messages if message.key not in self._apart])

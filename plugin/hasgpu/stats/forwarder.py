@@ -16,7 +16,7 @@ from websockets.exceptions import WebSocketException
 
 from hasgpu.model.load import StatMessage
 
-from .wire import REPLICA_AGENT, encode_frame
+from .wire import REPLICA_AGENT, decode_frame, encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,23 @@ _CONNECT_TIMEOUT_S = 0.5
 
 
 class Forwarder:
-    """Lives on one event loop. ``addresses_of`` names the URLs to try for a lease, best first; none: nobody leads."""
+    """Lives on one event loop.
 
-    def __init__(self, addresses_of: Callable[[str], Sequence[str]]) -> None:
-        self._addresses_of = addresses_of
+    ``addresses_of`` names the URLs to try for a lease, best first: an empty list where nobody leads, None where this
+    replica does. ``keep`` gets what waited for a leader that this replica has become.
+    """
+
+    def __init__(
+        self, addresses_of: Callable[[str], Sequence[str] | None], keep: Callable[[Sequence[StatMessage]], None]
+    ) -> None:
+        self._addresses_of, self._keep = addresses_of, keep
         self._lanes: dict[str, _Lane] = {}
 
     def offer(self, lease: str, messages: Sequence[StatMessage]) -> None:
         """Queues messages for the leader of a lease; never blocks."""
         lane = self._lanes.get(lease)
         if lane is None:
-            lane = self._lanes[lease] = _Lane(lease, self._addresses_of)
+            lane = self._lanes[lease] = _Lane(lease, self._addresses_of, self._keep)
         lane.put(encode_frame(messages))
 
     @property
@@ -54,14 +60,20 @@ class Forwarder:
 class _Lane:
     """The queue and the connection to one lease's leader."""
 
-    def __init__(self, lease: str, addresses_of: Callable[[str], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        lease: str,
+        addresses_of: Callable[[str], Sequence[str] | None],
+        keep: Callable[[Sequence[StatMessage]], None],
+    ) -> None:
         self._lease = lease
-        self._addresses_of = addresses_of
+        self._addresses_of, self._keep = addresses_of, keep
         self._frames: deque[bytes] = deque()
         self._filled = asyncio.Event()
         self._url = ""
         self._connection: ClientConnection | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._failing = False
         self.dropped = 0
 
     def put(self, frame: bytes) -> None:
@@ -80,16 +92,28 @@ class _Lane:
         while True:
             await self._filled.wait()
             frame = self._frames.popleft()
-            try:
-                connection = await self._connected()
-                await connection.send(frame)
-            except (OSError, WebSocketException) as error:
-                log.info("stats for %s not forwarded yet: %s", self._lease, error)
+            urls = self._addresses_of(self._lease)
+            if urls is None:
+                self._keep(decode_frame(frame))
+            elif not await self._sent(frame, urls):
                 self._put_back(frame)
                 await self._hang_up()
                 await asyncio.sleep(RETRY_S)
             if not self._frames:
                 self._filled.clear()
+
+    async def _sent(self, frame: bytes, urls: Sequence[str]) -> bool:
+        """Whether the leader has it. Only the first of several failures is told: there are two a second."""
+        try:
+            connection = await self._connected(urls)
+            await connection.send(frame)
+        except (OSError, WebSocketException) as error:
+            level = logging.DEBUG if self._failing else logging.INFO
+            log.log(level, "stats for %s not forwarded yet: %s", self._lease, error)
+            self._failing = True
+            return False
+        self._failing = False
+        return True
 
     def _put_back(self, frame: bytes) -> None:
         """First in line again, unless newer frames have filled the queue meanwhile."""
@@ -98,9 +122,8 @@ class _Lane:
         else:
             self.dropped += 1
 
-    async def _connected(self) -> ClientConnection:
+    async def _connected(self, urls: Sequence[str]) -> ClientConnection:
         """The connection to the present leader; a leader that changed is left at once."""
-        urls = self._addresses_of(self._lease)
         if self._connection is not None:
             if self._url in urls:
                 return self._connection
