@@ -34,6 +34,7 @@ def world(*placements: Placement) -> GpuWorld:
         placed={each.revision: (each,) for each in placements},
         in_row={RowKey("GPU-a", 0): placements},
         pods_of={},
+        unbound={},
         waiting=(),
         reports={},
         heard_s={},

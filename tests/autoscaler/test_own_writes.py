@@ -54,22 +54,22 @@ def test_of_writes_that_no_agent_has_laid_the_largest_counts() -> None:
     writes.wrote(pod(11, 2, 60), 1.0)
     writes.wrote(pod(12, 3, 20), 2.0)
     assert writes.peak_percent("u") == 60
-    writes.forget_acknowledged({KEY: pod(12, 3, 20)}, laid(2, 60))
+    writes.forget_acknowledged({"u"}, laid(2, 60))
     assert writes.peak_percent("u") == 20
 
 
 def test_an_acknowledgement_tells_when_the_write_was_made() -> None:
     writes = OwnWrites()
     writes.wrote(pod(11, 2, 60), 1.0)
-    assert writes.forget_acknowledged({KEY: pod(11, 2, 60)}, laid(1, 20)) == []
-    assert writes.forget_acknowledged({KEY: pod(11, 2, 60)}, laid(2, 60)) == [1.0]
+    assert writes.forget_acknowledged({"u"}, laid(1, 20)) == []
+    assert writes.forget_acknowledged({"u"}, laid(2, 60)) == [1.0]
     assert writes.peak_percent("u") == -1
 
 
 def test_a_pod_that_is_gone_is_forgotten() -> None:
     writes = OwnWrites()
     writes.wrote(pod(11, 2, 60), 1.0)
-    writes.forget_acknowledged({}, {})
+    writes.forget_acknowledged(set(), {})
     assert writes.peak_percent("u") == -1
 
 
@@ -92,7 +92,7 @@ def test_a_quota_whose_write_was_not_answered_counts_until_the_agent_laid_it() -
     assert writes.peak_percent("u") == 67
     assert writes.claimed(pod(11, 2, 67), 3.0) is None, "the watch shows it"
     assert writes.peak_percent("u") == 67, "the agent has not"
-    writes.forget_acknowledged({KEY: pod(11, 2, 67)}, laid(2, 67))
+    writes.forget_acknowledged({"u"}, laid(2, 67))
     assert writes.peak_percent("u") == -1
 
 
@@ -107,5 +107,5 @@ def test_a_write_that_never_shows_is_given_up() -> None:
 def test_answers_of_pods_that_went_are_not_kept() -> None:
     writes = OwnWrites()
     writes.wrote(pod(11, 2, 60), 1.0)
-    writes.forget_acknowledged({}, {})
+    writes.forget_acknowledged(set(), {})
     assert writes.newest(pod(10, 1, 20)).metadata.resource_version == "10"

@@ -200,9 +200,9 @@ class Allocator:
 
     def _give_up_unschedulable(self, one: Pass) -> None:
         """A pod placed on a node that has no CPU or memory for it is deleted and, for a while, placed elsewhere."""
-        for key, pod in one.world.pods.items():
+        for key, pod in one.world.unbound.items():
             scheduled = condition(pod.status.conditions, "PodScheduled")
-            if pod.terminating or pod.spec.node_name or scheduled is None or scheduled.reason != "Unschedulable":
+            if scheduled is None or scheduled.reason != "Unschedulable":
                 continue
             since = scheduled.last_transition_time
             placed_on = pod.spec.node_selector.get("kubernetes.io/hostname")

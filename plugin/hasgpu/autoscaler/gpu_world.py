@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hasgpu.cluster.objects import Node, Pod
-from hasgpu.decision.ledger import Ledger
 from hasgpu.model import annotations as keys
 from hasgpu.model.gpu import Gpu, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
@@ -45,6 +44,8 @@ class GpuWorld:
     in_row: Mapping[RowKey, tuple[Placement, ...]]
     """The same by row."""
     pods_of: Mapping[RevisionKey, tuple[Pod, ...]]
+    unbound: Mapping[PodKey, Pod]
+    """Those of the pods that no node has yet and that are not leaving."""
     waiting: tuple[Pod, ...]
     """Pods held by our gate, most important and oldest first."""
     reports: Mapping[str, PodSliceReport]
@@ -53,10 +54,6 @@ class GpuWorld:
     """When the report was heard, by pod UID."""
     acknowledged: tuple[float, ...] = ()
     """When the quotas were written that agents have laid since the last look."""
-
-    def ledger(self, row_percent: int) -> Ledger:
-        """Books of this instant; of each row so much is given away at most."""
-        return Ledger(self.gpus, self.placements, row_percent)
 
     def placements_of(self, revision: RevisionKey) -> tuple[Placement, ...]:
         """The revision's placed pods."""

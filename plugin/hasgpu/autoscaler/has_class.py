@@ -127,6 +127,7 @@ class HasClass:
         self._agenda.clear()
         self._plans.clear()
         self._own_writes.clear()
+        self._lookout.forget()
         self._book.clear()
         self._loads.clear()
         self._slots = SlotClock()
@@ -184,7 +185,7 @@ class HasClass:
             self._missed_s = now
         self._hearing = Hearing(led_from_s=self._led_from_s, trusts_silence=now - self._missed_s >= SETTLE_S)
         world = self._lookout.look(now)
-        ledger = world.ledger(self._around.settings.hasgpu.value.row_percent)
+        ledger = self._lookout.ledger()
         ours = self._ours()
         self._keep_only(ours, now)
         self._observe(now)

@@ -1,18 +1,20 @@
-"""Process autoscaler: looks at the cluster again and again. Reads a pod anew only where it changed; decides nothing.
+"""Process autoscaler: looks at the cluster again and again. Reads anew only what changed; decides nothing.
 
-A cluster of a thousand GPU pods is looked at ten times a second, and in a tenth of a second few of them change.
+A cluster of a thousand GPU pods is looked at ten times a second, and in a tenth of a second few of them change. A pod
+is read again where its object changed, its agent said something, or a write of ours is on its way to either.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
+from hasgpu.cluster.custom import Gpu as GpuObject
 from hasgpu.cluster.custom import to_gpu
 from hasgpu.cluster.errors import ClusterError
 from hasgpu.cluster.objects import Pod
+from hasgpu.decision.ledger import Ledger
 from hasgpu.model import annotations as keys
 from hasgpu.model.gpu import Gpu, GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
@@ -20,7 +22,9 @@ from hasgpu.model.ledger import parse_slice
 from hasgpu.model.report import NodeReport, PodSliceReport
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, SmPartition, TimeQuota
 
+from .changes import Groups, changes
 from .gpu_world import GpuWorld, RowKey, concerns_gpu, pod_key, revision_key
+from .heard_reports import HeardReports
 from .own_writes import OwnWrites
 from .surroundings import Surroundings
 
@@ -28,8 +32,6 @@ AGENT_SILENT_S = 10.0
 """An agent silent for longer: no placement and no growth on its node."""
 MOST_PROCESSES = 16
 _PROCESSES = re.compile(r"[0-9]{1,3}\Z")
-_Key = TypeVar("_Key")
-_Each = TypeVar("_Each", Pod, Placement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +47,23 @@ class _Reading:
     processes: int
     ready: bool
     leaving: bool
+    held: bool
+    """It waits for a slice."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A placement, and what it was made of."""
+    """A placement, and what it was made of: a pod, or what an agent says of one that is gone."""
 
-    reading: _Reading
-    entry: GpuSlice
+    of: _Reading | PodSliceReport
+    entry: GpuSlice | None
     generation: int
     quota_percent: int
     placement: Placement
 
-    def made_of(self, reading: _Reading, entry: GpuSlice, generation: int, quota_percent: int) -> bool:
+    def made_of(self, of: object, entry: GpuSlice, generation: int, quota_percent: int) -> bool:
         """True where it would be made the same again."""
-        same = self.reading is reading and self.entry is entry
+        same = self.of is of and self.entry is entry
         return same and self.generation == generation and self.quota_percent == quota_percent
 
 
@@ -68,84 +72,156 @@ class Lookout:
 
     def __init__(self, around: Surroundings, writes: OwnWrites) -> None:
         self._around, self._writes = around, writes
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew: our writes are not what they were."""
+        self._seen: tuple[Pod, ...] = ()
+        self._watched: dict[str, Pod] = {}
+        """As our watch shows them, by UID. Most pods of a cluster are no business of ours."""
+        self._heard = HeardReports()
+        self._gpus: dict[str, tuple[GpuObject, bool, Gpu]] = {}
         self._readings: dict[str, _Reading] = {}
         self._placed: dict[str, _Placed] = {}
+        self._pods: dict[PodKey, Pod] = {}
+        self._unbound: dict[PodKey, Pod] = {}
+        self._waiting: dict[PodKey, Pod] = {}
+        self._pods_of: Groups[RevisionKey, Pod] = Groups()
+        self._placed_of: Groups[RevisionKey, Placement] = Groups()
+        self._in_row: Groups[RowKey, Placement] = Groups()
+        self._books = Ledger((), ())
 
     def look(self, now: float) -> GpuWorld:
         """The world as of now."""
         heard = self._around.reports.snapshot()
-        gpus = tuple(_gpus(self._around, heard, now))
-        reports = {each.pod_uid: each for report, _ in heard.values() for each in report.pods}
-        readings = self._read()
-        pods = {reading.key: reading.pod for reading in readings.values()}
-        acknowledged = self._writes.forget_acknowledged(pods, reports)
-        placements = self._place(readings, reports, {gpu.uuid for gpu in gpus if gpu.reachable}, now)
-        placements += [_remnant(each) for each in reports.values() if each.alive and each.pod_uid not in readings]
+        gpus = self._look_at_gpus(heard, now)
+        touched = self._writes.pending() | self._heard.follow(heard) | self._look_at_pods()
+        if self._begin_books(gpus):
+            # Whether a pod that leaves is gone is said by an agent that is heard.
+            touched |= self._readings.keys()
+        acknowledged = self._writes.forget_acknowledged(self._watched.keys(), self._heard.by_pod)
+        fresh = {gpu.uuid for gpu in gpus if gpu.reachable}
+        for uid in touched:
+            self._read(uid)
+            self._place(uid, fresh, now)
         return GpuWorld(
             gpus=gpus,
             products={gpu.uuid: gpu.product for gpu in gpus},
             nodes={node.metadata.name: node for node in self._around.nodes.snapshot()},
-            pods=pods,
-            placements=tuple(placements),
-            placed=_grouped((each.revision, each) for each in placements),
-            in_row=_grouped((RowKey(each.slice.gpu_uuid, each.slice.row), each) for each in placements),
-            pods_of=_grouped((reading.revision, reading.pod) for reading in readings.values()),
-            waiting=_waiting(pod for pod in pods.values() if self._writes.claimed(pod, now) is None),
-            reports=reports,
-            heard_s={each.pod_uid: at_s for report, at_s in heard.values() for each in report.pods},
+            pods=dict(self._pods),
+            placements=tuple(each.placement for each in self._placed.values()),
+            placed=self._placed_of.all(),
+            in_row=self._in_row.all(),
+            pods_of=self._pods_of.all(),
+            unbound=dict(self._unbound),
+            waiting=tuple(sorted(self._waiting.values(), key=_turn)),
+            reports=dict(self._heard.by_pod),
+            heard_s=dict(self._heard.at_s),
             acknowledged=tuple(acknowledged),
         )
 
-    def _read(self) -> dict[str, _Reading]:
-        """By UID. Most pods of a cluster are no business of ours."""
-        before, readings = self._readings, {}
-        for seen in self._around.pods.snapshot():
-            if concerns_gpu(seen):
-                pod = self._writes.newest(seen)
-                known = before.get(pod.metadata.uid)
-                readings[pod.metadata.uid] = known if known is not None and known.pod is pod else _read(pod)
-        self._readings = readings
-        return readings
+    def ledger(self) -> Ledger:
+        """Books of the last look, for a pass to change; of each row so much is given away as the settings say."""
+        return self._books.copy()
 
-    def _place(
-        self, readings: Mapping[str, _Reading], reports: Mapping[str, PodSliceReport], fresh: set[str], now: float
-    ) -> list[Placement]:
-        before, placed = self._placed, {}
-        for uid, reading in readings.items():
-            entry = reading.entry or (self._writes.claimed(reading.pod, now) if reading.readable else None)
-            if entry is None:
-                continue
-            report = reports.get(uid)
-            if reading.leaving and entry.gpu_uuid in fresh and (report is None or not report.alive):
-                continue  # its agent says that it is gone
-            generation = report.generation if report is not None else -1
-            percent = max(report.quota_percent if report is not None else -1, self._writes.peak_percent(uid))
-            known = before.get(uid)
-            if known is None or not known.made_of(reading, entry, generation, percent):
-                known = _Placed(reading, entry, generation, percent, _placement(reading, entry, generation, percent))
-            placed[uid] = known
-        self._placed = placed
-        return [each.placement for each in placed.values()]
+    def _look_at_gpus(self, heard: Mapping[str, tuple[NodeReport, float]], now: float) -> tuple[Gpu, ...]:
+        before, self._gpus = self._gpus, {}
+        for found in self._around.gpus.snapshot():
+            last, name = heard.get(found.spec.node), found.metadata.name
+            reachable = last is not None and now - last[1] <= AGENT_SILENT_S
+            known = before.get(name)
+            if known is None or known[0] is not found or known[1] != reachable:
+                try:
+                    known = found, reachable, _gpu(found, reachable)
+                except ClusterError:
+                    continue  # the agent that wrote it will write it again; a GPU that can't be read takes no pod
+            self._gpus[name] = known
+        return tuple(gpu for _, _, gpu in self._gpus.values())
+
+    def _begin_books(self, gpus: tuple[Gpu, ...]) -> bool:
+        """New ones where a GPU is not what it was, or another part of rows is given away; says whether."""
+        row_percent = self._around.settings.hasgpu.value.row_percent
+        if self._books.row_percent == row_percent and gpus == tuple(books.gpu for books in self._books.gpus()):
+            return False
+        self._books = Ledger(gpus, (each.placement for each in self._placed.values()), row_percent)
+        return True
+
+    def _look_at_pods(self) -> set[str]:
+        """Follows our watch; UIDs of the pods that changed."""
+        before, self._seen = self._seen, self._around.pods.snapshot()
+        gone, come = changes(before, self._seen)
+        for pod in gone:
+            self._watched.pop(pod.metadata.uid, None)
+        for pod in come:
+            if concerns_gpu(pod):
+                self._watched[pod.metadata.uid] = pod
+        return {pod.metadata.uid for pod in (*gone, *come)}
+
+    def _read(self, uid: str) -> None:
+        """Reads a pod again, where it is not the version that was read last."""
+        watched, before = self._watched.get(uid), self._readings.get(uid)
+        pod = self._writes.newest(watched) if watched is not None else None
+        if pod is (before.pod if before is not None else None):
+            return
+        if before is not None:
+            for kept in (self._pods, self._unbound, self._waiting):
+                kept.pop(before.key, None)
+        if pod is None:
+            del self._readings[uid]
+            self._pods_of.drop(uid)
+            return
+        reading = self._readings[uid] = _read(pod)
+        self._pods[reading.key] = pod
+        if not (pod.terminating or pod.spec.node_name):
+            self._unbound[reading.key] = pod
+        self._pods_of.put(uid, reading.revision, pod)
+
+    def _place(self, uid: str, fresh: set[str], now: float) -> None:
+        """Enters where a pod is now."""
+        before, placed = self._placed.get(uid), self._found(uid, fresh, now)
+        if placed is before:
+            return
+        if before is not None and (placed is None or placed.placement.pod != before.placement.pod):
+            self._books.leave(before.placement.pod)
+        if placed is None:
+            del self._placed[uid]
+            self._placed_of.drop(uid)
+            self._in_row.drop(uid)
+            return
+        placement = placed.placement
+        self._placed[uid] = placed
+        self._placed_of.put(uid, placement.revision, placement)
+        self._in_row.put(uid, RowKey(placement.slice.gpu_uuid, placement.slice.row), placement)
+        self._books.enter(placement)
+
+    def _found(self, uid: str, fresh: set[str], now: float) -> _Placed | None:
+        """Where a pod is, the same object as long as it is the same; None where it has no slice, or none any more."""
+        reading, report, before = self._readings.get(uid), self._heard.by_pod.get(uid), self._placed.get(uid)
+        if reading is None:
+            if report is None or not report.alive:
+                return None
+            return _Placed(report, None, report.generation, report.quota_percent, _remnant(report))
+        claimed = self._writes.claimed(reading.pod, now)
+        if claimed is None and reading.held:
+            self._waiting[reading.key] = reading.pod
+        else:
+            self._waiting.pop(reading.key, None)
+        entry = reading.entry or (claimed if reading.readable else None)
+        if entry is None:
+            return None
+        if reading.leaving and entry.gpu_uuid in fresh and (report is None or not report.alive):
+            return None  # its agent says that it is gone
+        generation = report.generation if report is not None else -1
+        percent = max(report.quota_percent if report is not None else -1, self._writes.peak_percent(uid))
+        if before is not None and before.made_of(reading, entry, generation, percent):
+            return before
+        return _Placed(reading, entry, generation, percent, _placement(reading, entry, generation, percent))
 
 
-def _grouped(pairs: Iterable[tuple[_Key, _Each]]) -> dict[_Key, tuple[_Each, ...]]:
-    """Made once a look: whoever looks for one revision's must not walk over everybody's."""
-    groups: dict[_Key, list[_Each]] = {}
-    for key, each in pairs:
-        groups.setdefault(key, []).append(each)
-    return {key: tuple(group) for key, group in groups.items()}
-
-
-def _gpus(around: Surroundings, heard: Mapping[str, tuple[NodeReport, float]], now: float) -> Iterable[Gpu]:
-    for found in around.gpus.snapshot():
-        try:
-            gpu = to_gpu(found)
-        except ClusterError:
-            continue  # the agent that wrote it will write it again; a GPU that can't be read takes no pod
-        last = heard.get(gpu.node)
-        reachable = last is not None and now - last[1] <= AGENT_SILENT_S
-        well = gpu.healthy and reachable and found.metadata.deletion_timestamp is None
-        yield replace(gpu, healthy=well, reachable=reachable)
+def _gpu(found: GpuObject, reachable: bool) -> Gpu:
+    gpu = to_gpu(found)
+    well = gpu.healthy and reachable and found.metadata.deletion_timestamp is None
+    return replace(gpu, healthy=well, reachable=reachable)
 
 
 def _read(pod: Pod) -> _Reading:
@@ -163,6 +239,7 @@ def _read(pod: Pod) -> _Reading:
         processes=_processes(pod),
         ready=pod.ready and not leaving,
         leaving=leaving,
+        held=pod.gated_by(keys.SCHEDULING_GATE) and not pod.terminating,
     )
 
 
@@ -211,11 +288,6 @@ def _processes(pod: Pod) -> int:
     """What the user asked for. The key may be changed on a pod: whatever it says, it counts within bounds."""
     text = pod.metadata.annotations.get(keys.GPU_PROCESSES, "1")
     return min(MOST_PROCESSES, max(1, int(text))) if _PROCESSES.match(text) else MOST_PROCESSES
-
-
-def _waiting(pods: Iterable[Pod]) -> tuple[Pod, ...]:
-    held = [pod for pod in pods if pod.gated_by(keys.SCHEDULING_GATE) and not pod.terminating]
-    return tuple(sorted(held, key=_turn))
 
 
 def _turn(pod: Pod) -> tuple[int, float, str]:

@@ -7,12 +7,11 @@ a write that was never answered and what tells whether it was made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from hasgpu.cluster.objects import Pod
 from hasgpu.model import annotations as keys
 from hasgpu.model.gpu import GpuSlice
-from hasgpu.model.keys import PodKey
 from hasgpu.model.report import PodSliceReport
 
 UNANSWERED_S = 15.0
@@ -71,9 +70,13 @@ class OwnWrites:
         """The largest quota written and not acknowledged; -1 where all is."""
         return max((quota for _, quota, _ in self._quotas.get(uid, ())), default=-1)
 
-    def forget_acknowledged(self, pods: Mapping[PodKey, Pod], reports: Mapping[str, PodSliceReport]) -> list[float]:
-        """Drops what agents have laid; when the last write of each newly acknowledged pod was made."""
-        there = {pod.uid for pod in pods}
+    def pending(self) -> set[str]:
+        """UIDs of the pods of which something is not what our watch and the agents say."""
+        return {*self._answers, *self._quotas, *self._unanswered}
+
+    def forget_acknowledged(self, there: Set[str], reports: Mapping[str, PodSliceReport]) -> list[float]:
+        """Drops what agents have laid, and all of pods that are not ``there`` any more, by UID; when the last write of
+        each newly acknowledged pod was made."""
         for kept in (self._answers, self._unanswered):
             for uid in kept.keys() - there:
                 del kept[uid]
