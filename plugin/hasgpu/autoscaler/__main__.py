@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from hasgpu.cluster.session import Session
+from hasgpu.settings.errors import SettingsError
 from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.logs import configure
 
@@ -22,6 +24,8 @@ from .activator_probe import cluster_domain
 from .fitter_child import run_fitter
 from .has_class import HasClass
 from .process import SERVICE, Identity, Process
+
+log = logging.getLogger(__name__)
 
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 1 << 20
@@ -64,7 +68,11 @@ def main() -> int:
     )
     session = Session.connect(user_agent=SERVICE)
     make_class = partial(HasClass, fit=run_fitter)
-    process = Process(session, identity, CloudEvents.from_environment(os.environ), make_class)
+    try:
+        process = Process(session, identity, CloudEvents.from_environment(os.environ), make_class)
+    except SettingsError as error:
+        log.critical("%s; not started: the defaults might undo what it was to set", error)
+        return 1
     with _filling():
         process.start()
     stopping.wait()

@@ -19,6 +19,7 @@ from hasgpu.cluster.paths import CONFIG_MAPS, named
 from hasgpu.cluster.session import Session
 from hasgpu.model.annotations import ALLOCATOR_LEASE, HAS_CLASS, KPA_CLASS
 from hasgpu.model.keys import RevisionKey
+from hasgpu.settings import hasgpu
 from hasgpu.settings.store import ConfigStore
 from hasgpu.stats.agents import Agents, agent_tls
 from hasgpu.stats.server import StatServer
@@ -81,7 +82,7 @@ class Process:
         self._queue: WorkQueue[RevisionKey] = WorkQueue()
         self._metric_queue: WorkQueue[RevisionKey] = WorkQueue()
         self._woken = threading.Event()
-        self._settings = ConfigStore(on_change=self._on_settings)
+        self.settings = ConfigStore(on_change=self._on_settings)
         self._world = World(session, identity.namespace, self._work())
         self._read_settings()
         self._cloudevents = cloudevents
@@ -117,7 +118,7 @@ class Process:
             raise TimeoutError("the API server did not list what serving needs within 60 s")
         self._metrics.observe(lambda: decision_gauges(self._kpa))
         self._metrics.observe(lambda: pod_gauges(self._world.podautoscalers.snapshot(), self._world.pod_index))
-        self._metrics.observe(lambda: process_gauges(self._settings, self._cloudevents))
+        self._metrics.observe(lambda: process_gauges(self.settings, self._cloudevents))
         self._metrics.observe(self._gpu.metrics)
         self._event_loop.call(self._listen(), timeout_s=10.0)
         threading.Thread(target=self._kpa.run, name="kpa ticks", daemon=True).start()
@@ -150,16 +151,23 @@ class Process:
         self._event_loop.stop()
 
     def _read_settings(self) -> None:
-        """Before anything runs: later changes come by watch."""
-        for name in self._settings.names:
+        """Before anything runs: later changes come by watch.
+
+        Raises SettingsError where one of Knative's can't be used, as upstream ends then: the defaults may scale to zero
+        what must not be. Without our own only GPU services are served by defaults.
+        """
+        for name in self.settings.names:
             try:
                 path = named(CONFIG_MAPS, self._identity.namespace, name)
-                self._settings.put(name, self._session.get(path, ConfigMap).data)
+                error = self.settings.put(name, self._session.get(path, ConfigMap).data)
             except NotFound:
                 log.info("ConfigMap %s is missing: defaults apply", name)
+                continue
+            if error is not None and name != hasgpu.NAME:
+                raise error
 
     def _telemetry(self) -> tuple[Tracing, Metrics]:
-        chosen = self._settings.observability.value
+        chosen = self.settings.observability.value
         tracing = Tracing.start(
             SERVICE,
             protocol=chosen.tracing_protocol,
@@ -178,7 +186,7 @@ class Process:
         return Work(
             podautoscaler=self._queue.add,
             metric=self._metric_queue.add,
-            config_map=self._settings.put,
+            config_map=self.settings.put,
             gpu_class=self._woken.set,
             gpus=self._follow_agents,
         )
@@ -190,7 +198,7 @@ class Process:
             pod_name=self._identity.pod_name,
             pod_ip=self._identity.pod_ip,
             domain=self._identity.domain,
-            election=self._settings.leader_election.value,
+            election=self.settings.leader_election.value,
             leases=self._world.leases,
             on_change=self._on_leadership,
             clock=self._clock,
@@ -218,7 +226,7 @@ class Process:
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             session=self._session,
-            settings=self._settings,
+            settings=self.settings,
             caches=self._caches(),
             pods=self._world.pods,
             pod_index=self._world.pod_index,
@@ -245,7 +253,7 @@ class Process:
             scaled=self._scaled,
             failed=self._failed,
         )
-        reconciler = Reconciler(self._session, self._caches(), self._settings, classes, edges)
+        reconciler = Reconciler(self._session, self._caches(), self.settings, classes, edges)
         metrics = MetricReconciler(
             self._session,
             self._world.metrics,

@@ -142,9 +142,9 @@ class World:
             self._work.gpu_class()
 
     def _on_config_map(self, kind: EventKind, old: ConfigMap | None, new: ConfigMap | None) -> None:
-        found = new or old
-        if found is not None:
-            self._work.config_map(found.metadata.name, new.data if new is not None else {})
+        """One that is deleted changes nothing, as upstream: whoever replaces it by force deletes it for a moment."""
+        if new is not None:
+            self._work.config_map(new.metadata.name, new.data)
 
     def _on_gpu(self, kind: EventKind, old: Gpu | None, new: Gpu | None) -> None:
         self._work.gpus()

@@ -39,7 +39,7 @@ class Setting(Generic[S]):
         self.error: SettingsError | None = None
 
     def put(self, data: Mapping[str, str]) -> bool:
-        """Takes new texts; True where the settings in force changed. A deleted ConfigMap is an empty one."""
+        """Takes new texts; True where the settings in force changed."""
         try:
             parsed = self._parse(data)
         except SettingsError as error:
@@ -71,7 +71,7 @@ class ConfigStore:
         return tuple(self._by_name())
 
     def put(self, name: str, data: Mapping[str, str]) -> SettingsError | None:
-        """Takes a ConfigMap as it is now (empty where deleted); other ConfigMaps are ignored. Returns what is wrong."""
+        """Takes a ConfigMap as it is now; other ConfigMaps are ignored. Returns what is wrong."""
         setting = self._by_name().get(name)
         if setting is None:
             return None

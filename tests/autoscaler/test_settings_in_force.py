@@ -1,0 +1,61 @@
+"""Which settings a whole replica goes by, when it starts and when ConfigMaps come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hasgpu.cluster.paths import CONFIG_MAPS, collection, named
+from hasgpu.settings.errors import SettingsError
+
+from tests.autoscaler.replica import SYSTEM, Replica, loopback_block, until
+from tests.cluster.fake_api import FakeApi
+
+AUTOSCALER = "config-autoscaler"
+STAYS_UP = {"enable-scale-to-zero": "false", "min-scale": "2"}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with FakeApi() as made:
+        yield made
+
+
+def put(api: FakeApi, name: str, data: dict[str, str]) -> None:
+    api.create(collection(CONFIG_MAPS, SYSTEM), {"metadata": {"name": name, "namespace": SYSTEM}, "data": data})
+
+
+def in_force(replica: Replica) -> tuple[bool, int]:
+    settings = replica.process.settings.autoscaler.value
+    return settings.enable_scale_to_zero, settings.min_scale
+
+
+def test_a_configmap_that_is_deleted_changes_nothing_and_one_made_anew_does(api: FakeApi) -> None:
+    put(api, AUTOSCALER, STAYS_UP)
+    replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+    assert in_force(replica) == (False, 2)
+    api.delete(named(CONFIG_MAPS, SYSTEM, AUTOSCALER))
+    # Events come in order: what follows the deletion shows that it was seen.
+    put(api, "config-network", {"mesh-compatibility-mode": "enabled"})
+    until(lambda: replica.process.settings.network.value.mesh_compatibility_mode == "enabled")
+    assert in_force(replica) == (False, 2)
+    put(api, AUTOSCALER, {"min-scale": "3"})
+    until(lambda: in_force(replica) == (True, 3))
+    replica.process.stop()
+
+
+@pytest.mark.parametrize("name", [AUTOSCALER, "config-deployment", "config-leader-election"])
+def test_a_replica_does_not_start_beside_a_configmap_of_knatives_that_it_cannot_use(api: FakeApi, name: str) -> None:
+    key = {AUTOSCALER: "stable-window", "config-deployment": "progress-deadline"}.get(name, "lease-duration")
+    put(api, name, {**STAYS_UP, key: "1 minute"})
+    with pytest.raises(SettingsError, match=f"{name}: {key} = '1 minute'"):
+        Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+
+
+def test_a_replica_starts_beside_settings_of_gpu_services_that_it_cannot_use(api: FakeApi) -> None:
+    put(api, "config-hasgpu", {"window": "much"})
+    put(api, AUTOSCALER, STAYS_UP)
+    replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+    assert in_force(replica) == (False, 2)
+    assert [error.config_map for error in replica.process.settings.errors()] == ["config-hasgpu"]
+    replica.process.stop()
