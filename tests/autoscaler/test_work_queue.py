@@ -102,6 +102,9 @@ def test_what_may_not_wait_for_long_comes_back_in_time_however_often_it_failed()
         begun = clock.now
         queue.retry("a", most_s=3.0)
         assert ripen(queue, clock, begun + 3.0) == ["a"]
+    begun = clock.now
+    queue.retry("a")  # of another kind now
+    assert ripen(queue, clock, begun + 6.0) == ["a"]
 
 
 def test_stopping_sends_waiting_workers_home() -> None:

@@ -57,11 +57,12 @@ class WorkQueue(Generic[K]):
                 self._changed.notify()
 
     def retry(self, key: K, least_s: float = 0.0, most_s: float = _LAST_RETRY_S) -> None:
-        """It failed: let it come back, each time later, up to ``most_s``."""
+        """It failed: let it come back, each time later, up to ``most_s``; what comes no later does not count."""
         with self._changed:
             failures = self._failures.get(key, 0)
-            self._failures[key] = failures + 1
-        self.add_after(key, max(least_s, min(_FIRST_RETRY_S * 2.0 ** min(failures, 20), most_s)))
+            delay_s = _FIRST_RETRY_S * 2.0**failures
+            self._failures[key] = failures + (delay_s < most_s)
+        self.add_after(key, max(least_s, min(delay_s, most_s)))
 
     def succeeded(self, key: K) -> None:
         """Its next failure is a first one."""

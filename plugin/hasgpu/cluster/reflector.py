@@ -31,8 +31,9 @@ WATCH_TIMEOUT_S = 300
 READ_TIMEOUT_S = 330.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 30.0
-NOT_REACHED_CAP_S = 3.0
-"""Where nobody listens nobody is spared by waiting longer, and who comes back is asked to go on, not for all anew."""
+NOT_REACHED_COUNTS = 3
+"""Failures that count while nobody listens at all, so that pauses stay below two seconds: longer ones would spare
+nobody, and a server that starts up and still refuses must not find us grown patient."""
 
 
 class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
@@ -143,10 +144,8 @@ class Reflector(Generic[T]):
                 failures += 1
                 delay_s = max(error.retry_after_s, self._backoff_s(failures))
             except ClusterError as error:
-                failures += 1
-                delay_s = self._backoff_s(
-                    failures, NOT_REACHED_CAP_S if isinstance(error, NotReached) else BACKOFF_CAP_S
-                )
+                failures = min(failures + 1, NOT_REACHED_COUNTS) if isinstance(error, NotReached) else failures + 1
+                delay_s = self._backoff_s(failures)
                 if not self._stopping.is_set():
                     log.warning("reflector %s: %s; again in %.1f s", self._path, error, delay_s)
             except Exception:
@@ -156,8 +155,8 @@ class Reflector(Generic[T]):
                 log.exception("reflector %s: failed; again in %.1f s", self._path, delay_s)
             self._stopping.wait(delay_s)
 
-    def _backoff_s(self, failures: int, cap_s: float = BACKOFF_CAP_S) -> float:
-        return random.uniform(0.0, min(cap_s, self._backoff_first_s * 2.0 ** min(failures - 1, 10)))
+    def _backoff_s(self, failures: int) -> float:
+        return random.uniform(0.0, min(BACKOFF_CAP_S, self._backoff_first_s * 2.0 ** min(failures - 1, 10)))
 
     def _list(self) -> None:
         listed: dict[tuple[str, str], T] = {}
