@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -78,6 +79,15 @@ class Played:
         pytest.param(
             spec_of(10, 75, activation_scale=20), 1, 1000, 1000, (20, -1062), id="activation beats the up rate"
         ),
+        pytest.param(
+            spec_of(10, 100, max_scale_up_rate=math.inf),
+            1,
+            500,
+            500,
+            (50, -587),
+            id="an infinite up rate limits nothing",
+        ),
+        pytest.param(spec_of(10, math.inf), 1, 5, 5, (1, -(2**31)), id="an infinite burst is never covered"),
     ],
 )
 def test_one_evaluation(spec: DeciderSpec, ready: int, stable: float, panic: float, want: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ from hasgpu.cluster.knative import MetricSpec, PodAutoscaler
 from hasgpu.decision.kpa import TICK_S, KpaScaler
 from hasgpu.decision.load_windows import LoadWindows
 from hasgpu.model.decider import Aggregation, DeciderSpec, ScaleResult
+from hasgpu.model.go_values import within_int32
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
 
@@ -222,4 +223,4 @@ def _initial_burst(spec: DeciderSpec) -> int:
     """Before the first evaluation the initial scale stands in for the ready pods."""
     if spec.target_burst_capacity in (-1, 0):
         return int(spec.target_burst_capacity)
-    return int(spec.initial_scale * spec.total_value - spec.target_burst_capacity)
+    return int(within_int32(spec.initial_scale * spec.total_value - spec.target_burst_capacity))

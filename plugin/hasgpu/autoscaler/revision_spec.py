@@ -17,7 +17,7 @@ from hasgpu.decision.windows import BUCKET_S
 from hasgpu.model.annotations import CLASS, KPA_CLASS, PROGRESS_DEADLINE
 from hasgpu.model.annotations import METRIC as METRIC_KEY
 from hasgpu.model.decider import Aggregation, DeciderSpec
-from hasgpu.model.go_values import parse_float, parse_int32, round_half_away
+from hasgpu.model.go_values import parse_float, parse_int32, round_half_away, within_int32
 from hasgpu.model.quantity import parse_duration_s
 from hasgpu.settings.autoscaler import TARGET_MIN, AutoscalerSettings
 from hasgpu.settings.knative import DeploymentSettings
@@ -142,7 +142,7 @@ def activators(spec: DeciderSpec, ready_pods: int) -> int:
     if spec.target_burst_capacity == 0:
         return MIN_ACTIVATORS
     to_cover = ready_pods * spec.total_value + max(spec.target_burst_capacity, 0.0)
-    return max(MIN_ACTIVATORS, math.ceil(to_cover / spec.activator_capacity))
+    return max(MIN_ACTIVATORS, math.ceil(within_int32(to_cover / spec.activator_capacity)))
 
 
 def _target_and_total(pa: PodAutoscaler, settings: AutoscalerSettings) -> tuple[float, float]:

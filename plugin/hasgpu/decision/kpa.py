@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 from hasgpu.model.decider import DeciderSpec, ScaleResult
+from hasgpu.model.go_values import within_int32
 
 from .delay_window import DelayWindow
 
 TICK_S = 2
-_INT32_MIN = -(2**31)
 
 
 class KpaScaler:
@@ -67,7 +67,7 @@ def _limited(spec: DeciderSpec, ready: float, wanted: int) -> int:
 
     The ceil lets every revision grow by at least one pod: at rate 1.1 and 2 ready pods the limit is 3, not 2.2.
     """
-    most = math.ceil(spec.max_scale_up_rate * ready)
+    most = math.ceil(within_int32(spec.max_scale_up_rate * ready))
     least = math.floor(ready / spec.max_scale_down_rate) if spec.reachable else 0
     limited = min(max(wanted, least), most)
     if spec.activation_scale > 1 and wanted > 0:
@@ -81,4 +81,4 @@ def _excess_burst_capacity(spec: DeciderSpec, ready_pods: int, panic: float) -> 
         return 0
     if spec.target_burst_capacity < 0:
         return -1
-    return max(math.floor(ready_pods * spec.total_value - spec.target_burst_capacity - panic), _INT32_MIN)
+    return math.floor(within_int32(ready_pods * spec.total_value - spec.target_burst_capacity - panic))

@@ -15,6 +15,7 @@ _HEX = re.compile(r"[+-]?0[xX]([0-9a-fA-F]+(\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP]
 _SEPARATOR = re.compile(r"(?<=[0-9])_(?=[0-9])")
 _HEX_SEPARATOR = re.compile(r"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")
 _NAMED = re.compile(r"([+-]?(inf|infinity)|nan)\Z", re.IGNORECASE)
+_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
 )
@@ -50,6 +51,11 @@ def parse_bool(text: str) -> bool:
         return _BOOLEANS[text]
     except KeyError as error:
         raise ValueError(f"neither true nor false: {text!r}") from error
+
+
+def within_int32(value: float) -> float:
+    """What an int32 can hold, the nearest to ``value``: settings may be infinite. NaN is the least, as on amd64."""
+    return min(value, _INT32_MAX) if value > _INT32_MIN else _INT32_MIN
 
 
 def round_half_away(value: float) -> int:
