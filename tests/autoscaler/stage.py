@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,10 @@ class Stage:
         self.kpa, self.has = Wishing(), Wishing()
         self.leading: bool | None = True
         """Of both classes; None is doubt."""
+        self.lost_after: str | None = None
+        """Nobody knows who leads once a request of this method and kind was made: ``PATCH deployments``."""
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What others do between our reading and each of our writes."""
         self.activator = True
         self.rechecks: list[float] = []
         self.scaled: list[tuple[int, int]] = []
@@ -178,6 +182,11 @@ class Stage:
     def _on_pod(self, kind: Any, old: Pod | None, new: Pod | None) -> None:
         self.index.on_event(kind, old, new)
 
+    def _leads(self) -> bool | None:
+        self.meanwhile()
+        lost = self.lost_after is not None and any(each.startswith(self.lost_after) for each in self.written())
+        return None if lost else self.leading
+
     def _caches(self) -> Caches:
         return Caches(
             podautoscalers=Reflector(self.session, collection(POD_AUTOSCALERS), PodAutoscaler),
@@ -189,7 +198,7 @@ class Stage:
 
     def _edges(self) -> Edges:
         return Edges(
-            leads=lambda key, scaling_class: self.leading,
+            leads=lambda key, scaling_class: self._leads(),
             activator_answers=lambda pa: self.activator,
             recheck=lambda key, delay_s: self.rechecks.append(delay_s),
             scaled=lambda pa, before, after: self.scaled.append((before, after)),

@@ -8,10 +8,10 @@ import pytest
 from hasgpu.autoscaler.owned import NotOwnedError
 from hasgpu.autoscaler.reconciler import ReconcileError
 from hasgpu.autoscaler.scaling_class import Wanted
-from hasgpu.cluster.errors import Unreachable
-from hasgpu.cluster.paths import METRICS, SERVERLESS_SERVICES
+from hasgpu.cluster.errors import Conflict, Unreachable
+from hasgpu.cluster.paths import METRICS, SERVERLESS_SERVICES, named
 
-from tests.autoscaler.stage import ACTIVE, INACTIVE, KEY, LABELS, NAME, NOW, Stage, conditions, stage, stamp
+from tests.autoscaler.stage import ACTIVE, INACTIVE, KEY, LABELS, NAME, NOW, NS, Stage, conditions, stage, stamp
 
 HAS = {"autoscaling.knative.dev/class": "has.autoscaling.hasgpu.dev"}
 UNLIMITED = {"autoscaling.knative.dev/target-burst-capacity": "-1"}
@@ -314,3 +314,29 @@ def test_the_algorithm_gets_the_annotations_over_the_settings(on: Stage) -> None
     assert spec is not None
     assert (spec.max_scale_up_rate, spec.stable_window_s, spec.panic_window_s) == (7, 20, 5)
     assert (spec.total_value, spec.target_value) == (40, 28)
+
+
+@pytest.mark.parametrize(
+    ("lost_after", "written"),
+    [
+        pytest.param("POST metrics", ["POST metrics"], id="the lead lost after the first write stops all others"),
+        pytest.param(
+            f"PATCH deployments/{NAME}", ["POST metrics", SCALE], id="the lead lost while scaling leaves SKS and status"
+        ),
+    ],
+)
+def test_nothing_more_is_written_once_the_lead_is_in_doubt(on: Stage, lost_after: str, written: list[str]) -> None:
+    on.lost_after = lost_after
+    steady(on, pods=5, ebc=0)
+    assert on.written() == written
+    assert on.failures == []
+
+
+def test_an_sks_that_somebody_changed_meanwhile_is_not_overwritten(on: Stage) -> None:
+    steady(on)
+    populated = {"status": {"conditions": conditions(ActivatorEndpointsPopulated="True")}}
+    on.meanwhile = lambda: on.api.merge(named(SERVERLESS_SERVICES, NS, NAME), populated)
+    on.kpa.wish = Wanted(pods=1, excess_burst_capacity=0)
+    with pytest.raises(Conflict):
+        on.reconcile()
+    assert on.now(SERVERLESS_SERVICES)["spec"]["mode"] == "Proxy"

@@ -154,9 +154,7 @@ class ObjectStore:
 
     def _put(self, address: Address, body: Object) -> Object:
         found = self._found(address)
-        sent = body.get("metadata", {}).get("resourceVersion")
-        if sent and sent != found["metadata"]["resourceVersion"]:
-            raise Refusal(409, "Conflict", "the object has been modified")
+        _require_version(found, body)
         if address.subresource == "status":
             return self._store(address, {**found, "status": body.get("status", {})}, "MODIFIED")
         metadata = {**body.get("metadata", {}), "uid": found["metadata"]["uid"]}
@@ -174,6 +172,7 @@ class ObjectStore:
             except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
                 raise Refusal(422, "Invalid", f"the server rejected our request: {error}") from error
         else:
+            _require_version(target, body)
             changed = _merged(target, body)
         if address.subresource == "scale":
             found = self._found(address)
@@ -194,6 +193,13 @@ class ObjectStore:
     def _record(self, kind: tuple[str, str], type: str, body: Object) -> None:
         body["metadata"] = {**body["metadata"], "resourceVersion": str(self.version + 1)}
         self.tell(kind, type, copy.deepcopy(body))
+
+
+def _require_version(found: Object, sent: Object) -> None:
+    """Who sends a resourceVersion means the object as it was then."""
+    version = sent.get("metadata", {}).get("resourceVersion")
+    if version and version != found["metadata"]["resourceVersion"]:
+        raise Refusal(409, "Conflict", "the object has been modified")
 
 
 def _merged(target: Any, patch: Any) -> Any:

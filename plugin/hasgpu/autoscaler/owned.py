@@ -48,7 +48,7 @@ def ensure_sks(
     if same_target and (found.spec.mode, found.spec.num_activators) == (mode, activators):
         return found
     path = named(SERVERLESS_SERVICES, pa.metadata.namespace, pa.metadata.name)
-    return decode(merge_patch(session, path, {"spec": spec}), ServerlessService)
+    return decode(merge_patch(session, path, _as_read(found.metadata, spec)), ServerlessService)
 
 
 def ensure_metric(session: Session, pa: PodAutoscaler, found: Metric | None, spec: MetricSpec) -> None:
@@ -64,7 +64,13 @@ def ensure_metric(session: Session, pa: PodAutoscaler, found: Metric | None, spe
         return
     _require_owned("Metric", pa, found.metadata)
     if found.spec != spec:
-        merge_patch(session, named(METRICS, pa.metadata.namespace, pa.metadata.name), {"spec": wire})
+        path = named(METRICS, pa.metadata.namespace, pa.metadata.name)
+        merge_patch(session, path, _as_read(found.metadata, wire))
+
+
+def _as_read(found: Metadata, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A patch of what we saw and nothing newer (else a Conflict): a leader before us may have been slow to write."""
+    return {"metadata": {"resourceVersion": found.resource_version}, "spec": dict(spec)}
 
 
 def _require_owned(kind: str, pa: PodAutoscaler, found: Metadata) -> None:

@@ -36,6 +36,10 @@ class ReconcileError(Exception):
     """The object can't be reconciled as it is; it is tried again."""
 
 
+class NotLeadingError(Exception):
+    """The lead was lost, or is in doubt, since the pass began: nothing more may be written in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
     """What the reconciler reads."""
@@ -79,7 +83,10 @@ class Reconciler:
         self._edges = edges
 
     def reconcile(self, key: RevisionKey, now: float) -> None:
-        """One pass; raises what went wrong after the status was written all the same."""
+        """One pass; raises what went wrong after the status was written all the same.
+
+        Leadership is asked for before each write: one that hangs takes as long as a Lease may last.
+        """
         pa = self._caches.podautoscalers.get(key.namespace, key.name)
         name = revision_spec.scaling_class(pa) if pa is not None else None
         for other, scaling_class in self._classes.items():
@@ -93,12 +100,14 @@ class Reconciler:
         failure: Exception | None = None
         try:
             self._reconcile(key, pa, self._classes[name], draft, now)
+        except NotLeadingError:
+            return
         except NotOwnedError as error:
             draft.mark_not_owned(error.kind, pa.metadata.name)
             failure = error
         except Exception as error:
             failure = error
-        if draft.changed:
+        if draft.changed and self._edges.leads(key, name):
             path = named(POD_AUTOSCALERS, key.namespace, key.name, "status")
             merge_patch(self._session, path, {"status": draft.wire()})
         if failure is not None:
@@ -122,10 +131,12 @@ class Reconciler:
         wanted = scaling_class.wanted(pa, spec, now)
         if scaling_class.scrapes:
             metric = revision_spec.metric_spec(pa, settings, draft.metrics_service_name)
+            self._require_lead(pa)
             ensure_metric(self._session, pa, self._caches.metrics.get(key.namespace, key.name), metric)
         want = self._scale(key, pa, sks, wanted, spec, draft, scaling_class.activation_times_out, now)
         ready = self._caches.pods.counts(key).ready
         mode = "Serve" if want > 0 and wanted.excess_burst_capacity >= 0 else "Proxy"
+        self._require_lead(pa)
         updated = ensure_sks(self._session, pa, sks, mode, revision_spec.activators(spec, ready)) or sks
         draft.service_name = updated.status.service_name
         draft.mark_sks(_sks_ready(updated), _sks_message(updated))
@@ -174,10 +185,16 @@ class Reconciler:
         before = deployment.spec.replicas
         if before == replicas:
             return
+        self._require_lead(pa)
         path = named(DEPLOYMENTS, namespace, name, "scale")
         json_patch(self._session, path, [add("/spec/replicas", replicas)])
         log.info("%s/%s: scaled from %d to %d", namespace, pa.metadata.name, before, replicas)
         self._edges.scaled(pa, before, replicas)
+
+    def _require_lead(self, pa: PodAutoscaler) -> None:
+        key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
+        if not self._edges.leads(key, revision_spec.scaling_class(pa)):
+            raise NotLeadingError
 
 
 def _require_labels(pa: PodAutoscaler) -> None:
