@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hasgpu.cli.release import KINDS, Release, object_path, title
+from hasgpu.cli.replaced import OUR_ENV, TLS_SECRET
 
 FOLDER = Path(__file__).parents[2] / "manifests"
 DOCUMENTS = Release.load(FOLDER).documents
@@ -104,8 +105,19 @@ def test_the_autoscaler_takes_knatives_place_without_a_gap() -> None:
     assert spec["selector"] == {"matchLabels": {"app": "autoscaler"}}
     assert (spec["replicas"], spec["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 0)
     assert [each["name"] for each in spec["template"]["spec"]["containers"]] == ["autoscaler"]
-    (secret,) = [each["secret"] for each in spec["template"]["spec"]["volumes"] if "secret" in each]
-    assert secret.get("optional", False) is False
+
+
+def test_knatives_autoscaler_applied_over_ours_starts_though_our_secret_is_gone() -> None:
+    (document,) = Release(DOCUMENTS).of("Deployment", "autoscaler")
+    (secret,) = [each["secret"] for each in pod(document)["volumes"] if "secret" in each]
+    assert secret == {"secretName": TLS_SECRET, "optional": True}
+
+
+def test_the_environment_that_is_taken_out_of_a_mixture_is_what_only_ours_has() -> None:
+    (document,) = Release(DOCUMENTS).of("Deployment", "autoscaler")
+    (container,) = pod(document)["containers"]
+    both = {"POD_NAME", "POD_IP", "SYSTEM_NAMESPACE"}
+    assert {each["name"] for each in container["env"]} == {*OUR_ENV, *both}
 
 
 def test_the_daemons_of_mps_are_never_restarted_by_an_update() -> None:

@@ -1,17 +1,21 @@
 """Process cli: what of Knative's own hasgpu stands in for: Deployment `autoscaler`, a key of config-deployment.
 
-Both are kept in ConfigMap hasgpu-replaced until uninstall puts them back. Invariant: ours is never kept as Knative's.
+Both are kept in ConfigMap hasgpu-replaced until uninstall puts them back. Invariant: ours is never kept as Knative's,
+nor is any part of it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+from collections.abc import Container
 from typing import Any
 
 from hasgpu.cluster.errors import NotFound
 from hasgpu.cluster.objects import ConfigMap
 from hasgpu.cluster.patch import merge_patch, server_side_apply
-from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, named
+from hasgpu.cluster.paths import CONFIG_MAPS, DEPLOYMENTS, collection, named
 from hasgpu.cluster.session import Session
 
 from .command import Trouble
@@ -21,6 +25,7 @@ SYSTEM = "hasgpu-system"
 KNATIVE = "knative-serving"
 MANAGER = "hasgpu-install"
 SERVICE_ACCOUNT = "hasgpu-autoscaler"
+TLS_SECRET = "hasgpu-autoscaler-tls"
 
 AUTOSCALER = named(DEPLOYMENTS, KNATIVE, "autoscaler")
 CONFIG_DEPLOYMENT = named(CONFIG_MAPS, KNATIVE, "config-deployment")
@@ -33,11 +38,40 @@ _ABSENT = "absent"
 _PASSING = ("deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration")
 # Of the Deployment that stands there now: without resourceVersion a PUT is unconditional.
 _NOT_KEPT = ("labels", "annotations", "resourceVersion")
+_PART_OF = ("app.kubernetes.io/part-of", "hasgpu")
+OUR_ENV = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def is_ours(deployment: Document) -> bool:
     """Ours runs under our account."""
     return bool(deployment["spec"]["template"]["spec"].get("serviceAccountName") == SERVICE_ACCOUNT)
+
+
+def without_ours(deployment: Document) -> Document:
+    """Without what an upgrade of Knative leaves of ours: `kubectl apply` over ours takes no item out of a list.
+
+    Told by our Secret, which nobody else mounts; without it the Deployment is returned as it is.
+    """
+    found = copy.deepcopy(deployment)
+    pod = found["spec"]["template"]["spec"]
+    ours = {each["name"] for each in pod.get("volumes", ()) if each.get("secret", {}).get("secretName") == TLS_SECRET}
+    if not ours:
+        return found
+    _drop(pod, "volumes", ours)
+    for container in pod["containers"]:
+        _drop(container, "volumeMounts", ours)
+        _drop(container, "env", OUR_ENV)
+    for metadata in (found["metadata"], found["spec"]["template"]["metadata"]):
+        labels = metadata.get("labels", {})
+        metadata["labels"] = {key: text for key, text in labels.items() if (key, text) != _PART_OF}
+    found["spec"].get("strategy", {}).get("rollingUpdate", {}).pop("maxSurge", None)
+    return found
+
+
+def _drop(holder: dict[str, Any], key: str, names: Container[str]) -> None:
+    left = [each for each in holder.pop(key, ()) if each["name"] not in names]
+    if left:
+        holder[key] = left
 
 
 class Replaced:
@@ -49,7 +83,7 @@ class Replaced:
     def keep(self) -> bool:
         """Keeps Knative's Deployment and setting as they are; False where ours stands there already."""
         try:
-            found: Document = self._session.get(AUTOSCALER, dict)
+            found = without_ours(self._session.get(AUTOSCALER, dict))
         except NotFound as error:
             raise Trouble(
                 "Deployment knative-serving/autoscaler is not there: install Knative Serving first"
@@ -110,16 +144,42 @@ class Replaced:
     def put_back(self) -> bool:
         """Puts Knative's Deployment and setting back; False where there was nothing to put back."""
         data = self._kept()
-        if data is None:
-            return False
-        found: Document = self._session.get(AUTOSCALER, dict)
-        if is_ours(found):
-            kept = json.loads(data[_DEPLOYMENT_KEY])
+        kept = None if data is None else without_ours(json.loads(data[_DEPLOYMENT_KEY]))
+        there = self._put_deployment_back(kept)
+        if data is not None:
+            before = data.get(SCHEDULABLE, _ABSENT)
+            schedulable = None if before == _ABSENT else before
+            with contextlib.suppress(NotFound):
+                merge_patch(self._session, CONFIG_DEPLOYMENT, {"data": {SCHEDULABLE: schedulable}})
+        return there
+
+    def _put_deployment_back(self, kept: Document | None) -> bool:
+        """Whether Knative's stands there now."""
+        try:
+            found: Document = self._session.get(AUTOSCALER, dict)
+        except NotFound:
+            return kept is not None and self._make_anew(kept)
+        if not is_ours(found):
+            body = without_ours(found)
+        elif kept is not None:
             metadata = {key: text for key, text in found["metadata"].items() if key not in _NOT_KEPT}
             body = {**found, "metadata": {**metadata, **kept["metadata"]}, "spec": kept["spec"]}
+        else:
+            return False
+        if body != found:
+            # Unconditional: the deployment controller writes the status all the time.
+            body["metadata"].pop("resourceVersion", None)
             self._session.request("PUT", AUTOSCALER, body=body)
-        before = data.get(SCHEDULABLE, _ABSENT)
-        merge_patch(self._session, CONFIG_DEPLOYMENT, {"data": {SCHEDULABLE: None if before == _ABSENT else before}})
+        return True
+
+    def _make_anew(self, kept: Document) -> bool:
+        """Somebody deleted it: with it alone, or with all of Knative."""
+        metadata = {"name": "autoscaler", "namespace": KNATIVE, **kept["metadata"]}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": kept["spec"]}
+        try:
+            self._session.request("POST", collection(DEPLOYMENTS, KNATIVE), body=body)
+        except NotFound:
+            return False
         return True
 
     def _kept(self) -> dict[str, str] | None:

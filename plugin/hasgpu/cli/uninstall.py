@@ -21,12 +21,12 @@ from hasgpu.model.annotations import ALLOCATOR_LEASE, LEARNED_LABEL
 from .command import Progress, Trouble
 from .gpu_services import GpuServices, stays
 from .release import Document, Release, object_path, title
-from .replaced import KNATIVE, SYSTEM, Replaced
+from .replaced import KNATIVE, SYSTEM, TLS_SECRET, Replaced
 from .rollout import Rollout
 
 _PROFILES_KIND = "latencyprofiles.hasgpu.dev"
 # Made by processes of ours, so not in the manifests.
-_LEFT_BEHIND = (named(SECRETS, KNATIVE, "hasgpu-autoscaler-tls"), named(LEASES, KNATIVE, ALLOCATOR_LEASE))
+_LEFT_BEHIND = (named(SECRETS, KNATIVE, TLS_SECRET), named(LEASES, KNATIVE, ALLOCATOR_LEASE))
 
 
 class _Named(msgspec.Struct):
@@ -68,7 +68,6 @@ class Uninstall:
         if self._replaced.put_back():
             with self._progress.step("Knative's own autoscaler takes over"):
                 self._rollout.deployment(KNATIVE, "autoscaler")
-            self._progress.done("config-deployment is as it was")
         self._end_agents()
         keep_profiles = self._keep_written_profiles()
         for document in reversed(self._release.documents):
