@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from . import fakes
+from . import copies, fakes
 from .candidate import Name
 from .cells import Plan, measure
 from .line import tell
@@ -27,6 +29,7 @@ COLD_UPSTREAM = 100
 @click.option("--window", "window_s", default=60.0, show_default=True, help="Seconds over which CPU is taken.")
 @click.option("--warm-up", "warm_up_s", default=65.0, show_default=True)
 @click.option("--samples", default=20, show_default=True, help="Latency samples.")
+@click.option("--copied", is_flag=True, help="Make one revision and copy it, settled, in etcd: no cold start.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file that the lines are added to.")
 def main(
     sizes: tuple[int, ...],
@@ -36,6 +39,7 @@ def main(
     window_s: float,
     warm_up_s: float,
     samples: int,
+    copied: bool,
     out: Path | None,
 ) -> None:
     """Measure both autoscalers, on the same objects.
@@ -44,21 +48,23 @@ def main(
     first and brings the objects to the state that upstream's would bring them to.
     """
     fakes.build()
-    plan = Plan(warm_up_s=warm_up_s, window_s=window_s, samples=samples)
+    plan = Plan(warm_up_s=warm_up_s, window_s=window_s, samples=samples, settled=copied)
     for count in sizes:
         for mode in modes:
             groups = [(name,) for name in names] if count <= COLD_UPSTREAM else [tuple(sorted(names))]
             for group in groups:
-                _measure(count, mode, group, per_namespace, plan, out)
+                make = copies.copied if copied else Revisions
+                _measure(
+                    partial(make, count=count, per_namespace=per_namespace, pushed=mode == "push"), group, plan, out
+                )
 
 
-def _measure(count: int, mode: str, names: tuple[Name, ...], per_namespace: int, plan: Plan, out: Path | None) -> None:
+def _measure(make: Callable[[Plane], Revisions], names: tuple[Name, ...], plan: Plan, out: Path | None) -> None:
     plane = Plane()
     try:
-        revisions = Revisions(plane, count, per_namespace, pushed=mode == "push")
+        revisions = make(plane)
         for place, name in enumerate(names):
-            row = measure(plane, revisions, name, plan, cold=place == 0)
-            tell(row, out)
+            tell(measure(plane, revisions, name, plan, cold=place == 0 and not plan.settled), out)
     finally:
         plane.stop()
 

@@ -24,6 +24,8 @@ class Plan:
     samples: int = 20
     pending: float = 0.1
     """Part of the revisions whose status has to be written anew after a restart."""
+    settled: bool = False
+    """All is written already, so there is no cold start to be measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

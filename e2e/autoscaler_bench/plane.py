@@ -30,6 +30,7 @@ _CERTIFICATE = FOLDER / "certificates/apiserver.crt"
 """Signed by itself at its first start; clients trust exactly it."""
 
 _ETCD_PORT, _PEER_PORT, _API_PORT = 12379, 12380, 16443
+ETCD_URL = f"http://127.0.0.1:{_ETCD_PORT}"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _TOKEN = "bench"
 _KINDS = ("podautoscaler", "metric", "serverlessservice")
@@ -92,7 +93,7 @@ class Plane:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _etcd(self) -> list[str]:
-        client, peer = f"http://127.0.0.1:{_ETCD_PORT}", f"http://127.0.0.1:{_PEER_PORT}"
+        client, peer = ETCD_URL, f"http://127.0.0.1:{_PEER_PORT}"
         return [
             *("etcd", "--name=bench", f"--data-dir={FOLDER}/etcd", "--unsafe-no-fsync=true", "--log-level=warn"),
             *("--logger=zap", f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
@@ -102,7 +103,7 @@ class Plane:
 
     def _api_server(self) -> list[str]:
         return [
-            *(f"{BIN}/kube-apiserver", f"--etcd-servers=http://127.0.0.1:{_ETCD_PORT}", f"--secure-port={_API_PORT}"),
+            *(f"{BIN}/kube-apiserver", f"--etcd-servers={ETCD_URL}", f"--secure-port={_API_PORT}"),
             *("--bind-address=127.0.0.1", f"--advertise-address={own_address()}", f"--cert-dir={FOLDER}/certificates"),
             *("--service-account-issuer=https://bench", f"--service-account-key-file={FOLDER}/sa.pub"),
             *(f"--service-account-signing-key-file={FOLDER}/sa.key", f"--token-auth-file={FOLDER}/tokens.csv"),
