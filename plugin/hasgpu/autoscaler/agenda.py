@@ -26,8 +26,15 @@ Basis = tuple[tuple[object, ...], ...]
 @dataclass(frozen=True, slots=True)
 class _Decided:
     at_s: float
+    placements: tuple[Placement, ...]
     basis: Basis
     waits: bool
+
+    def out_of_date(self, world: GpuWorld, key: RevisionKey) -> bool:
+        """Whether its pods changed, or the room that it waits for."""
+        if self.placements is world.placements_of(key) and not self.waits:
+            return False
+        return self.basis != _basis(world, key, self.waits)
 
 
 class Agenda:
@@ -48,7 +55,7 @@ class Agenda:
     def decided(self, key: RevisionKey, world: GpuWorld, now: float, *, waits: bool) -> None:
         """Its turn is over; ``waits``: for room that somebody else must give first."""
         self._asking.pop(key, None)
-        self._decided[key] = _Decided(now, _basis(world, key, waits), waits)
+        self._decided[key] = _Decided(now, world.placements_of(key), _basis(world, key, waits), waits)
 
     def due(
         self, ours: Iterable[RevisionKey], world: GpuWorld, called: Container[RevisionKey], now: float
@@ -67,7 +74,7 @@ class Agenda:
             # A clock that was set back must not put off everybody.
             elif last is None or not 0.0 <= ago_s < LATE_S:
                 rank = 1
-            elif ago_s >= TICK_S or last.basis != _basis(world, key, last.waits):
+            elif ago_s >= TICK_S or last.out_of_date(world, key):
                 rank = 2
             else:
                 continue

@@ -35,6 +35,7 @@ from .gpu_world import RowKey
 from .load_book import LoadBook, ServiceRevision
 from .lookout import Lookout
 from .observed_load import ObservedLoad, horizons
+from .our_revisions import OurRevisions
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
@@ -91,6 +92,7 @@ class HasClass:
         self._telling = Telling(around.events, around.cloudevents, around.metrics)
         self._views = RevisionViews(around, self._intents, self._book, self._loads, self._plans, self._telling)
         self._lookout = Lookout(around, self._own_writes)
+        self._ours = OurRevisions()
         self._agenda = Agenda()
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
         self._writer = DecisionWriter(around, writer, self._telling)
@@ -186,7 +188,7 @@ class HasClass:
         self._hearing = Hearing(led_from_s=self._led_from_s, trusts_silence=now - self._missed_s >= SETTLE_S)
         world = self._lookout.look(now)
         ledger = self._lookout.ledger()
-        ours = self._ours()
+        ours = self._ours.follow(self._around.caches.podautoscalers.snapshot())
         self._keep_only(ours, now)
         self._observe(now)
         self._record_loads(ours, now)
@@ -263,23 +265,16 @@ class HasClass:
             self._records[key] = ScaledRevision(load=ObservedLoad(now, self._forecasts), seen_s=now)
         return self._records[key]
 
-    def _ours(self) -> dict[RevisionKey, PodAutoscaler]:
-        return {
-            RevisionKey(pa.metadata.namespace, pa.metadata.name): pa
-            for pa in self._around.caches.podautoscalers.snapshot()
-            if revision_spec.scaling_class(pa) == keys.HAS_CLASS and pa.metadata.deletion_timestamp is None
-        }
-
     def _keep_only(self, ours: Mapping[RevisionKey, PodAutoscaler], now: float) -> None:
         """Revisions that are gone are forgotten; a new one starts from what its service was serving."""
         self._agenda.keep_only(ours)
-        self._book.keep_only(self._intents.profiles(ours.values()))
-        for key in [key for key in self._records if key not in ours]:
+        self._book.keep_only(self._ours.profiles())
+        for key in self._records.keys() - ours.keys():
             gone = self._records.pop(key).load
             self._loads.left(key, gone.requests)
             gone.leave()
             self._plans.drop(key)
-        new = [pa for key, pa in ours.items() if key not in self._records]
+        new = [ours[key] for key in ours.keys() - self._records.keys()]
         if not new:
             return
         siblings = {_service(ours[key]): each.load for key, each in self._records.items() if each.load.known}

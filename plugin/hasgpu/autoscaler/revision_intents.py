@@ -5,11 +5,10 @@ Reads reflectors and settings; keeps computed capacity tables, which depend on n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.placement import SliceWish
 from hasgpu.decision.policy import Policy
 from hasgpu.model import annotations as keys
@@ -21,7 +20,7 @@ from hasgpu.prediction.capacity import CapacityTerms, capacity_table
 from hasgpu.prediction.lending import lent_table
 from hasgpu.settings.store import ConfigStore
 
-from .profile_book import Believed, ProfileBook, ProfileKey
+from .profile_book import Believed, ProfileBook
 
 TABLES_KEPT = 2000
 INTENTS_KEPT = 20_000
@@ -47,16 +46,13 @@ class RevisionIntents:
 
     def read(self, namespace: str, annotations: Mapping[str, str], labels: Mapping[str, str]) -> RevisionIntent | None:
         """None where the annotations can't be obeyed: the webhook refuses those, so somebody went around it."""
-        intent = _intent(annotations, labels)
-        if intent is None:
-            return None
+        intent = intent_of(annotations, labels)
+        return self.known(namespace, intent) if intent is not None else None
+
+    def known(self, namespace: str, intent: GpuIntent) -> RevisionIntent:
+        """What is asked for, with what is known of its model now."""
         profile, problem = self._book.profile(namespace, intent.profile)
         return RevisionIntent(namespace=namespace, intent=intent, profile=profile, problem=problem)
-
-    def profiles(self, podautoscalers: Iterable[PodAutoscaler]) -> set[ProfileKey]:
-        """What they predict with, whether it exists or not."""
-        found = ((pa.metadata, _intent(pa.metadata.annotations, pa.metadata.labels)) for pa in podautoscalers)
-        return {(metadata.namespace, intent.profile) for metadata, intent in found if intent is not None}
 
     def wish(
         self,
@@ -114,14 +110,15 @@ class RevisionIntents:
         return self._tables[key]
 
 
-def _intent(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuIntent | None:
+def intent_of(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuIntent | None:
+    """What is asked for; None where it can't be obeyed."""
     wanted = frozenset(item for item in annotations.items() if item[0].startswith(keys.USER_PREFIX))
     return _parsed(wanted, labels.get(keys.SERVICE_LABEL) or "unnamed")
 
 
 @lru_cache(maxsize=INTENTS_KEPT)
 def _parsed(wanted: frozenset[tuple[str, str]], service: str) -> GpuIntent | None:
-    """All revisions are looked at ten times a second, and what they ask for hardly ever changes."""
+    """Pods that wait are looked at ten times a second, and what they ask for never changes."""
     try:
         return parse_intent(dict(wanted), service)
     except IntentError:

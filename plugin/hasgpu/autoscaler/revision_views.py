@@ -5,7 +5,6 @@ What there is to learn from its traffic is learnt on the way, and what is wrong 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,10 +16,10 @@ from hasgpu.model import annotations as keys
 from hasgpu.model.gpu import Placement
 from hasgpu.model.keys import RevisionKey
 
-from . import revision_spec
 from .allocator import Pass
+from .asked import Asked
 from .gpu_world import GpuWorld
-from .load_book import LoadBook, ServiceRevision
+from .load_book import LoadBook
 from .plan_book import PlanBook
 from .profile_book import ProfileBook
 from .revision_intents import RevisionIntent, RevisionIntents
@@ -61,11 +60,12 @@ class RevisionViews:
     ) -> tuple[RevisionView, Policy] | None:
         """The view and the policy for it; None where the revision's annotations can't be obeyed."""
         key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
-        read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
-        if read is None or read.intent.slo_latency_s is None:
+        asked = self._asked(pa, record)
+        if asked.intent is None or asked.intent.slo_latency_s is None:
             problem = "the hasgpu.dev annotations can't be obeyed; nothing is scaled"
             self._complain(record, pa, "BadAnnotations", problem)
             return None
+        read = self._intents.known(key.namespace, asked.intent)
         self._tell_profile(record, pa, read)
         placements = one.world.placements_of(key)
         record.observe_pods(placements, one.now)
@@ -76,8 +76,15 @@ class RevisionViews:
             record.missed_s = one.now
         self._learn(one, read, record, placements, hearing)
         policy = replace(one.policy, startup_s=startup_s(pods, one.policy.startup_s))
-        record.slo_latency_s, record.startup_s = read.intent.slo_latency_s, policy.startup_s
-        return self._view(one, key, pa, read, record, policy, hearing), policy
+        record.slo_latency_s, record.startup_s = asked.intent.slo_latency_s, policy.startup_s
+        return self._view(one, key, asked, read, record, policy, hearing), policy
+
+    def _asked(self, pa: PodAutoscaler, record: ScaledRevision) -> Asked:
+        settings = self._around.settings
+        autoscaler, deployment = settings.autoscaler.value, settings.deployment.value
+        if record.asked is None or not record.asked.holds(pa, autoscaler, deployment):
+            record.asked = Asked.read(pa, autoscaler, deployment)
+        return record.asked
 
     def _learn(
         self,
@@ -109,26 +116,21 @@ class RevisionViews:
         self,
         one: Pass,
         key: RevisionKey,
-        pa: PodAutoscaler,
+        asked: Asked,
         read: RevisionIntent,
         record: ScaledRevision,
         policy: Policy,
         hearing: Hearing,
     ) -> RevisionView:
-        settings = self._around.settings
-        bounds = revision_spec.bounds(pa, settings.autoscaler.value)
-        spec = revision_spec.decider_spec(pa, settings.autoscaler.value)
-        deployment = self._around.caches.deployments.get(key.namespace, pa.spec.scale_target_ref.name)
+        deployment = self._around.caches.deployments.get(key.namespace, asked.pa.spec.scale_target_ref.name)
         replicas = deployment.spec.replicas if deployment is not None else 0
         load = record.load.read(
             one.now,
             # A request at zero pods needs nobody else's word.
             known=one.now - hearing.led_from_s >= SETTLE_S or (replicas == 0 and record.load.active(one.now)),
             startup_s=policy.startup_s,
-            idle_from_s=record.idle_from_s(one.now, self._gives_up_after_s(pa)),
-            awaited_per_s=self._loads.awaited_per_s(
-                ServiceRevision.of(pa, read.intent.profile), one.now, policy.startup_s
-            ),
+            idle_from_s=record.idle_from_s(one.now, asked.gives_up_after_s),
+            awaited_per_s=self._loads.awaited_per_s(asked.of_service, one.now, policy.startup_s),
         )
         return RevisionView(
             key=key,
@@ -138,22 +140,12 @@ class RevisionViews:
             placements=_newest(one.ledger, one.world, key),
             plans=self._plans.of(key),
             replicas=replicas,
-            least=max(bounds.least, spec.activation_scale if load.in_flight > 0.0 else 0),
-            most=bounds.most,
-            stable_window_s=spec.stable_window_s,
+            least=max(asked.least, asked.activation_scale if load.in_flight > 0.0 else 0),
+            most=asked.most,
+            stable_window_s=asked.stable_window_s,
             cap_percent=one.caps.get(key, 100),
             quiet_until_s=record.written_s + one.policy.quiet_s,
         )
-
-    def _gives_up_after_s(self, pa: PodAutoscaler) -> float:
-        """As long as Knative lets a revision start, where nothing routes to it (any more); else for ever."""
-        if revision_spec.reachable(pa):
-            return math.inf
-        settings = self._around.settings
-        policy = revision_spec.zero_policy(
-            pa, settings.autoscaler.value, settings.deployment.value, activation_times_out=True
-        )
-        return policy.activation_timeout_s
 
     def _tell_profile(self, record: ScaledRevision, pa: PodAutoscaler, read: RevisionIntent) -> None:
         if read.problem and read.profile is None:

@@ -17,6 +17,7 @@ from hasgpu.decision.need import Need
 from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
 
+from .asked import Asked
 from .observed_load import ObservedLoad
 from .unsure_samples import UnsureSamples
 from .work_meter import WorkMeter
@@ -47,6 +48,8 @@ class ScaledRevision:
     """Context of the span of the last decision that changed something."""
     meter: WorkMeter = field(default_factory=WorkMeter)
     unsure: UnsureSamples = field(default_factory=UnsureSamples)
+    asked: Asked | None = None
+    """As of the last version of its PodAutoscaler that was read."""
     complaint: str = ""
     """What the user was warned of last."""
 
