@@ -31,7 +31,7 @@ from hasgpu.prediction.learning import ServedWork, from_plain, to_plain
 from hasgpu.prediction.table import MOST_BYTES
 
 from .profile_book import MOVED, ProfileKey, served_measurements
-from .season_keeping import merged, season_said, unwritten
+from .season_keeping import idle_slots, merged, season_said, unwritten
 from .season_search import Loads, SeasonSearch
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class ProfileFitting:
         self._search = SeasonSearch(fit)
         self._rested: dict[ProfileKey, Loads] = {}
         """Loads of which nothing is to be written."""
+        self._idle_slots = 1
         self._thread = threading.Thread(target=self._run, name="profile fitting", daemon=True)
 
     def start(self) -> None:
@@ -97,6 +98,7 @@ class ProfileFitting:
         there = {(each.metadata.namespace, each.metadata.name): each for each in self._profiles.snapshot()}
         # After the objects: what was learnt by one that is deleted between the two is not served any more.
         served, loads = self._served(), self._loads()
+        self._idle_slots = idle_slots(len(loads))
         known = {*there, *served, *loads}
         self._last = {key: each for key, each in self._last.items() if key in known}
         self._rested = {key: each for key, each in self._rested.items() if key in known}
@@ -144,7 +146,7 @@ class ProfileFitting:
         """Whether loads, or a day in them, are to be written; asked each second, and they change in five minutes."""
         if self._rested.get(key) == loads:
             return False
-        if unwritten(learned, loads) or self._search.due(key, learned, loads, now):
+        if unwritten(learned, loads, self._idle_slots) or self._search.due(key, learned, loads, now):
             return True
         if not self._search.asked:
             self._rested[key] = loads

@@ -1,7 +1,7 @@
 """Process autoscaler: what a LatencyProfile keeps of the loads of the services that use it. Pure.
 
 ``status.learned.loads``: by service the history of its load and the season in it. A day that is found is looked for
-again a day later. What is not used for a week goes; five minutes without requests can wait for others to be written.
+again a day later. What is not used for a week goes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from hasgpu.prediction.season import DAYS_KEPT, DAYS_NEEDED, SLOTS_A_DAY, LoadHi
 
 MOST_SERVICES = 16
 """Of one profile, 3.2 KB each: more would not fit into the object."""
-IDLE_SLOTS = 12
-"""Without requests an hour is written at once: of idle services the cluster is to hear little."""
+PROFILES_AT_ONCE = 500
+"""Where there are more, five minutes without requests wait for others: two writes a second are enough of nothing."""
+MOST_IDLE_SLOTS = 12
 
 Plain = Mapping[str, Any]
 
@@ -45,13 +46,18 @@ def kept_season(kept: Plain) -> Season | None:
     return to_season(season)
 
 
-def unwritten(learned: Plain | None, loads: Mapping[str, LoadHistory]) -> bool:
-    """Whether there is something to be written now."""
+def idle_slots(profiles: int) -> int:
+    """So many slots without requests are written at once, where so many profiles keep loads."""
+    return min(1 + profiles // PROFILES_AT_ONCE, MOST_IDLE_SLOTS)
+
+
+def unwritten(learned: Plain | None, loads: Mapping[str, LoadHistory], idle: int) -> bool:
+    """Whether there is something to be written now; ``idle``: so many slots without requests are something."""
     kept = kept_loads(learned)
     for service in most_kept(loads):
         history, before = loads[service], kept_history(kept.get(service))
         new = history.since(before.end_slot if before is not None else 0)
-        if (new > 0.0).any() or (before is not None and len(new) >= IDLE_SLOTS):
+        if (new > 0.0).any() or (before is not None and len(new) >= idle):
             return True
     return False
 
