@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -58,4 +59,23 @@ def test_a_replica_starts_beside_settings_of_gpu_services_that_it_cannot_use(api
     replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
     assert in_force(replica) == (False, 2)
     assert [error.config_map for error in replica.process.settings.errors()] == ["config-hasgpu"]
+    replica.process.stop()
+
+
+def test_the_level_of_the_log_follows_knatives_configmap_while_the_replica_runs(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)  # puts the level back afterwards
+    put(api, "config-logging", {"loglevel.autoscaler": "warn"})
+    replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+    assert logging.getLogger().level == logging.WARNING
+    api.merge(named(CONFIG_MAPS, SYSTEM, "config-logging"), {"data": {"loglevel.autoscaler": "debug"}})
+    until(lambda: logging.getLogger().level == logging.DEBUG)
+    replica.process.stop()
+
+
+def test_a_replica_starts_beside_a_level_of_the_log_that_is_none(api: FakeApi) -> None:
+    put(api, "config-logging", {"loglevel.autoscaler": "loud"})
+    replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+    assert [error.config_map for error in replica.process.settings.errors()] == ["config-logging"]
     replica.process.stop()

@@ -16,6 +16,7 @@ from hasgpu.settings.knative import (
     ObservabilitySettings,
     parse_deployment,
     parse_leader_election,
+    parse_logging,
     parse_network,
     parse_observability,
 )
@@ -90,12 +91,16 @@ def test_zero_initial_scale_may_be_allowed() -> None:
         pytest.param(parse_observability, {"tracing-endpoint": "http://x"}, id="an endpoint without protocol"),
         pytest.param(parse_observability, {"metrics-protocol": "statsd"}, id="a protocol nobody speaks"),
         pytest.param(parse_observability, {"tracing-sampling-rate": "1.1"}, id="more than every trace"),
+        pytest.param(parse_logging, {"loglevel.autoscaler": "loud"}, id="a level that is none"),
+        pytest.param(parse_logging, {"zap-logger-config": "{"}, id="a configuration that is no JSON"),
+        pytest.param(parse_logging, {"zap-logger-config": "[]"}, id="a configuration that is a list"),
+        pytest.param(parse_logging, {"zap-logger-config": '{"level": "loud"}'}, id="a common level that is none"),
     ],
 )
 def test_knatives_other_config_maps_are_checked(
     parse: Callable[[Mapping[str, str]], object], data: dict[str, str]
 ) -> None:
-    with pytest.raises(SettingsError, match=r"config-[a-z-]+: [a-z-]+ = "):
+    with pytest.raises(SettingsError, match=r"config-[a-z-]+: [a-z.-]+ = "):
         parse(data)
 
 
@@ -103,6 +108,27 @@ def test_missing_config_maps_are_their_defaults() -> None:
     assert parse_deployment({}) == DeploymentSettings()
     assert parse_leader_election({}) == LeaderElectionSettings()
     assert parse_observability({}) == ObservabilitySettings()
+
+
+@pytest.mark.parametrize(
+    ("data", "level"),
+    [
+        pytest.param({}, "INFO", id="information where nothing is said"),
+        pytest.param({"loglevel.autoscaler": "debug"}, "DEBUG", id="the autoscaler's own"),
+        pytest.param({"loglevel.autoscaler": "WARN"}, "WARNING", id="in capitals"),
+        pytest.param({"loglevel.controller": "debug"}, "INFO", id="another component's is not ours"),
+        pytest.param({"zap-logger-config": '{"level": "error", "encoding": "json"}'}, "ERROR", id="everybody's"),
+        pytest.param({"zap-logger-config": '{"encoding": "json"}'}, "INFO", id="everybody's without a level"),
+        pytest.param(
+            {"zap-logger-config": '{"level": "error"}', "loglevel.autoscaler": "info"}, "INFO", id="its own before all"
+        ),
+        pytest.param(
+            {"zap-logger-config": '{"level": "error"}', "loglevel.autoscaler": ""}, "ERROR", id="an empty one is none"
+        ),
+    ],
+)
+def test_the_level_of_the_log_is_knatives(data: dict[str, str], level: str) -> None:
+    assert parse_logging(data).level == level
 
 
 def test_legacy_names_of_the_lease_periods_count_where_the_new_ones_are_absent() -> None:

@@ -52,7 +52,7 @@ def _filling() -> Iterator[None]:
 
 def main() -> int:
     """Serves until SIGTERM."""
-    configure(SERVICE, level=os.environ.get("HASGPU_LOG_LEVEL", "INFO"))
+    configure(SERVICE)
     # A connection is kept to each pod that is scraped; container runtimes may allow 1,024 files unless asked for more.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

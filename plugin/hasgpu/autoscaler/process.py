@@ -19,7 +19,7 @@ from hasgpu.cluster.paths import CONFIG_MAPS, named
 from hasgpu.cluster.session import Session
 from hasgpu.model.annotations import ALLOCATOR_LEASE, HAS_CLASS, KPA_CLASS
 from hasgpu.model.keys import RevisionKey
-from hasgpu.settings import hasgpu
+from hasgpu.settings import hasgpu, knative
 from hasgpu.settings.store import ConfigStore
 from hasgpu.stats.agents import Agents, agent_tls
 from hasgpu.stats.server import StatServer
@@ -154,7 +154,7 @@ class Process:
         """Before anything runs: later changes come by watch.
 
         Raises SettingsError where one of Knative's can't be used, as upstream ends then: the defaults may scale to zero
-        what must not be. Without our own only GPU services are served by defaults.
+        what must not be. Without our own only GPU services are served by defaults, and a log's level harms nobody.
         """
         for name in self.settings.names:
             try:
@@ -163,7 +163,7 @@ class Process:
             except NotFound:
                 log.info("ConfigMap %s is missing: defaults apply", name)
                 continue
-            if error is not None and name != hasgpu.NAME:
+            if error is not None and name not in (hasgpu.NAME, knative.LOGGING):
                 raise error
 
     def _telemetry(self) -> tuple[Tracing, Metrics]:
@@ -316,6 +316,9 @@ class Process:
                 self._metric_queue.add(RevisionKey(metric.metadata.namespace, metric.metadata.name))
 
     def _on_settings(self, name: str) -> None:
+        if name == knative.LOGGING:
+            logging.getLogger().setLevel(self.settings.logging.value.level)
+            return
         for pa in self._world.podautoscalers.snapshot():
             self._queue.add(_key(pa))
 

@@ -1,7 +1,8 @@
-"""Settings: what we read of Knative's other ConfigMaps: deployment, network, leader election, observability."""
+"""Settings: what we read of Knative's other ConfigMaps: deployment, network, leader election, telemetry, logs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ DEPLOYMENT = "config-deployment"
 NETWORK = "config-network"
 LEADER_ELECTION = "config-leader-election"
 OBSERVABILITY = "config-observability"
+LOGGING = "config-logging"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +129,42 @@ def parse_observability(data: Mapping[str, str]) -> ObservabilitySettings:
     texts.require(settings.metrics_export_interval_s >= 0, "metrics-export-interval", "cannot be negative")
     texts.require(0 <= settings.tracing_sampling_rate <= 1, "tracing-sampling-rate", "must be in [0, 1]")
     return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSettings:
+    """From which severity on the autoscaler logs; as Python names it."""
+
+    level: str = "INFO"
+
+
+_SEVERITIES = {
+    "debug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARNING",
+    "warning": "WARNING",
+    "error": "ERROR",
+    "dpanic": "CRITICAL",
+    "panic": "CRITICAL",
+    "fatal": "CRITICAL",
+}
+"""Of zap's levels."""
+
+
+def parse_logging(data: Mapping[str, str]) -> LoggingSettings:
+    """The settings, or a SettingsError: the component's own level, else the one of all components.
+
+    Reference: knative.dev/pkg logging/config.go; of its `zap-logger-config` only `level` means something here.
+    """
+    texts = Texts(LOGGING, data)
+    own, everyone = texts.text("loglevel.autoscaler", "").lower(), "zap-logger-config"
+    if own:
+        texts.require(own in _SEVERITIES, "loglevel.autoscaler", "must be debug, info, warn, error, panic or fatal")
+        return LoggingSettings(level=_SEVERITIES[own])
+    try:
+        common = json.loads(texts.text(everyone, "") or "{}")
+    except ValueError as error:
+        raise texts.error(everyone, f"is not JSON: {error}") from error
+    level = str(common.get("level", "info") if isinstance(common, dict) else "").lower()
+    texts.require(level in _SEVERITIES, everyone, "must be an object whose level is debug, info, warn, error or so")
+    return LoggingSettings(level=_SEVERITIES[level])

@@ -17,10 +17,12 @@ from .hasgpu import HasgpuSettings, parse_hasgpu
 from .knative import (
     DeploymentSettings,
     LeaderElectionSettings,
+    LoggingSettings,
     NetworkSettings,
     ObservabilitySettings,
     parse_deployment,
     parse_leader_election,
+    parse_logging,
     parse_network,
     parse_observability,
 )
@@ -61,6 +63,7 @@ class ConfigStore:
         self.network: Setting[NetworkSettings] = Setting(parse_network)
         self.leader_election: Setting[LeaderElectionSettings] = Setting(parse_leader_election)
         self.observability: Setting[ObservabilitySettings] = Setting(parse_observability)
+        self.logging: Setting[LoggingSettings] = Setting(parse_logging)
         self.hasgpu: Setting[HasgpuSettings] = Setting(parse_hasgpu)
         self._on_change = on_change or (lambda name: None)
         self._lock = threading.Lock()
@@ -95,6 +98,7 @@ class ConfigStore:
         | Setting[NetworkSettings]
         | Setting[LeaderElectionSettings]
         | Setting[ObservabilitySettings]
+        | Setting[LoggingSettings]
         | Setting[HasgpuSettings],
     ]:
         return {
@@ -103,5 +107,6 @@ class ConfigStore:
             knative.NETWORK: self.network,
             knative.LEADER_ELECTION: self.leader_election,
             knative.OBSERVABILITY: self.observability,
+            knative.LOGGING: self.logging,
             hasgpu.NAME: self.hasgpu,
         }
