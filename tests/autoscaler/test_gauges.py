@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hasgpu.autoscaler.gauges import decision_gauges, pod_gauges, process_gauges
+from hasgpu.autoscaler.gauges import decision_gauges, pod_gauges, process_gauges, watch_gauges
 from hasgpu.autoscaler.pod_index import PodIndex
 from hasgpu.cluster.knative import PodAutoscaler, PodAutoscalerStatus
 from hasgpu.cluster.metadata import Metadata
@@ -46,7 +46,7 @@ def test_pods_are_shown_and_an_unknown_wish_is_not() -> None:
     metadata = Metadata(name=KEY.name, namespace=KEY.namespace, labels=LABELS)
     for desired, wanted in ((3, 3.0), (-1, None), (None, None)):
         pa = PodAutoscaler(metadata=metadata, status=PodAutoscalerStatus(desired_scale=desired))
-        gauges = list(pod_gauges([pa], index))
+        gauges = list(pod_gauges([pa], index, lambda key, scaling_class: True))
         assert {tuple(sorted(of.items())) for _, of, _ in gauges} == {tuple(sorted(OF.items()))}
         shown = {name: value for name, _, value in gauges}
         assert shown.get("kn.revision.pods.requested") == wanted
@@ -59,3 +59,13 @@ def test_a_config_map_that_cannot_be_used_is_shown() -> None:
     settings.put("config-autoscaler", {"stable-window": "one minute"})
     shown = {of.get("hasgpu.config_map", name): value for name, of, value in process_gauges(settings, CloudEvents(""))}
     assert (shown["config-autoscaler"], shown["config-deployment"], shown["hasgpu.cloudevents.dropped"]) == (1, 0, 0)
+
+
+def test_who_does_not_act_for_a_revision_shows_no_pods_of_it() -> None:
+    pa = PodAutoscaler(metadata=Metadata(name=KEY.name, namespace=KEY.namespace, labels=LABELS))
+    assert list(pod_gauges([pa], PodIndex(), lambda key, scaling_class: False)) == []
+
+
+def test_a_kind_never_listed_has_no_age() -> None:
+    shown = [(of["hasgpu.watch"], value) for _, of, value in watch_gauges({"pods": 3.0, "gpus": float("inf")})]
+    assert shown == [("pods", 3.0)]

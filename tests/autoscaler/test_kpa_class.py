@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hasgpu.autoscaler.kpa_class import KpaClass
 from hasgpu.autoscaler.scaling_class import Wanted
@@ -248,3 +249,36 @@ def test_the_last_evaluation_can_be_shown() -> None:
     played.pass_s(2)
     ((key, _, _, result),) = played.kpa.results()
     assert (key, result.stable, result.panicking) == (KEY, 140.0, True)
+
+
+def test_windows_shorter_than_a_bucket_are_refused() -> None:
+    with pytest.raises(ValueError, match="ns/hello-00001: windows"):
+        Played().kpa.collect(KEY, MetricSpec(stable_window_ns=0, panic_window_ns=6 * 10**9), "linear")
+
+
+def test_a_report_that_cannot_be_taken_costs_no_other_revision_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played()
+    played.wanted()
+    played.kpa.collect(KEY, UNSCRAPED, "linear")
+    broken = RevisionKey("ns", "broken")
+    played.kpa.collect(broken, UNSCRAPED, "linear")
+    collection = played.kpa.collection(broken)
+    assert collection is not None
+    monkeypatch.setattr(collection, "windows", None)
+    report = StatMessage(
+        key=KEY, pod_name="activator", average_concurrent_requests=140, request_count=140,
+        average_proxied_concurrent_requests=0, proxied_request_count=0, process_uptime_s=0, timestamp_s=played.now,
+    )  # fmt: skip
+    played.kpa.on_stats([msgspec.structs.replace(report, key=broken), report])
+    played.pass_s(2)
+    assert played.wanted().pods == 2
+
+
+def test_how_late_ticks_are_can_be_told() -> None:
+    played = Played()
+    assert played.kpa.late_s() == 0
+    played.wanted()
+    played.uptime += 40
+    assert 37 < played.kpa.late_s() <= 38
+    played.pass_s(0)
+    assert played.kpa.late_s() == 0

@@ -23,9 +23,14 @@ class Running:
 
     def __init__(self) -> None:
         self.received: list[StatMessage] = []
-        self.ready = True
+        self.ready = self.live = True
         self.owned = {"autoscaler-bucket-00-of-01"}
-        self.server = StatServer(self._take, owns_bucket=lambda name: name in self.owned, is_ready=lambda: self.ready)
+        self.server = StatServer(
+            self._take,
+            owns_bucket=lambda name: name in self.owned,
+            is_ready=lambda: self.ready,
+            is_live=lambda: self.live,
+        )
         self.port = 0
         self._arrived = asyncio.Event()
 
@@ -107,6 +112,8 @@ def test_probes_are_answered_without_an_upgrade() -> None:
             made.ready = False
             assert await made.probe("/readyz") == 503
             assert await made.probe("/healthz") == 200
+            made.live = False
+            assert await made.probe("/healthz") == 503
 
     asyncio.run(play())
 

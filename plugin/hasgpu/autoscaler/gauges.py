@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.model.annotations import CONFIGURATION_LABEL, SERVICE_LABEL
 from hasgpu.model.keys import RevisionKey
 from hasgpu.settings.store import ConfigStore
+from hasgpu.stats.forwarder import Forwarder
+from hasgpu.stats.server import StatServer
 from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.instruments import CONFIGURATION, NAMESPACE, REVISION, SERVICE
 
 from .kpa_class import KpaClass
+from .leadership import Leadership
 from .pod_index import PodIndex
+from .revision_spec import scaling_class
+from .workers import Workers
 
 Gauge = tuple[str, Mapping[str, str], float]
 
@@ -40,10 +46,17 @@ def decision_gauges(kpa: KpaClass) -> Iterable[Gauge]:
         yield f"kn.revision.{kind}.target", of, spec.target_value
 
 
-def pod_gauges(podautoscalers: Iterable[PodAutoscaler], pods: PodIndex) -> Iterable[Gauge]:
-    """Pods asked for and there, of each revision; a wish not known yet has no series."""
+def pod_gauges(
+    podautoscalers: Iterable[PodAutoscaler], pods: PodIndex, ours: Callable[[RevisionKey, str], bool]
+) -> Iterable[Gauge]:
+    """Pods asked for and there, of each revision that this replica acts for: two replicas would count them twice.
+
+    A wish not known yet has no series.
+    """
     for pa in podautoscalers:
         key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
+        if not ours(key, scaling_class(pa)):
+            continue
         of, counts = attributes(key, pa.metadata.labels), pods.counts(key)
         if pa.status.desired_scale is not None and pa.status.desired_scale >= 0:
             yield "kn.revision.pods.requested", of, pa.status.desired_scale
@@ -59,3 +72,32 @@ def process_gauges(settings: ConfigStore, cloudevents: CloudEvents) -> Iterable[
     for name in settings.names:
         yield "hasgpu.settings.error", {"hasgpu.config_map": name}, float(name in wrong)
     yield "hasgpu.cloudevents.dropped", {}, cloudevents.dropped
+
+
+def standing_gauges(leadership: Leadership) -> Iterable[Gauge]:
+    """Which Leases this replica holds; all zero on all replicas: nobody scales."""
+    for lease in leadership.leases:
+        yield "hasgpu.lease.held", {"hasgpu.lease": lease}, float(leadership.holds(lease))
+
+
+def work_gauges(workers: Iterable[Workers], kpa: KpaClass) -> Iterable[Gauge]:
+    """Whether the work gets done."""
+    for each in workers:
+        of = {"hasgpu.queue": each.name}
+        yield "hasgpu.queue.depth", of, each.waiting
+        yield "hasgpu.reconcile.failures", of, each.failures
+    yield "hasgpu.kpa.tick.late", {}, kpa.late_s()
+
+
+def stat_gauges(forwarder: Forwarder, server: StatServer) -> Iterable[Gauge]:
+    """What activators told and nobody took."""
+    yield "hasgpu.stats.connections", {}, server.connections
+    yield "hasgpu.stats.frames.refused", {}, server.bad_frames
+    yield "hasgpu.stats.frames.dropped", {}, forwarder.dropped
+
+
+def watch_gauges(ages_s: Mapping[str, float]) -> Iterable[Gauge]:
+    """How old what this replica knows may be; a kind never listed has no series."""
+    for kind, age_s in ages_s.items():
+        if math.isfinite(age_s):
+            yield "hasgpu.watch.age", {"hasgpu.watch": kind}, age_s

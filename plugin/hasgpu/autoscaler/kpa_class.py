@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from hasgpu.cluster.knative import MetricSpec, PodAutoscaler
 from hasgpu.decision.kpa import TICK_S, KpaScaler
 from hasgpu.decision.load_windows import LoadWindows
+from hasgpu.decision.windows import BUCKET_S
 from hasgpu.model.decider import Aggregation, DeciderSpec, ScaleResult
 from hasgpu.model.go_values import within_int32
 from hasgpu.model.keys import RevisionKey
@@ -101,8 +102,13 @@ class KpaClass:
             self._undecided.discard(key)
 
     def collect(self, key: RevisionKey, spec: MetricSpec, aggregation: Aggregation) -> None:
-        """Follow a Metric object. As upstream, a changed aggregation needs a new Metric."""
+        """Follow a Metric object; ValueError for windows shorter than a bucket.
+
+        As upstream, a changed aggregation needs a new Metric.
+        """
         stable_s, panic_s = spec.stable_window_ns / _NS, spec.panic_window_ns / _NS
+        if min(stable_s, panic_s) < BUCKET_S:
+            raise ValueError(f"{key}: windows of {stable_s} and {panic_s} s; a bucket has {BUCKET_S} s")
         with self._lock:
             found = self._collections.get(key)
             if found is None:
@@ -130,7 +136,11 @@ class KpaClass:
                 key = message.key
                 collection = collections.get(key)
                 if collection is not None:
-                    collection.windows.record(message.timestamp_s, message)
+                    try:
+                        collection.windows.record(message.timestamp_s, message)
+                    except Exception:
+                        # The revision's edge: all others are in this frame, and activators on this connection.
+                        log.exception("%s: a report is not taken", key)
                 if message.average_concurrent_requests != 0:
                     decider = deciders.get(key)
                     if decider is not None and decider.wanted.pods == 0:
@@ -150,7 +160,13 @@ class KpaClass:
         """Ticks until ``stop``; the body of a thread of its own."""
         while not self._stopping.is_set():
             self._added.clear()
-            self._added.wait(self.tick_due(self._monotonic()))
+            try:
+                wait_s = self.tick_due(self._monotonic())
+            except Exception:
+                # The loop's edge: without it all revisions would keep the pods they have, and nothing would say so.
+                log.exception("class kpa: a round of ticks failed")
+                wait_s = TICK_S
+            self._added.wait(wait_s)
 
     def stop(self) -> None:
         """Ends ``run``."""
@@ -180,6 +196,11 @@ class KpaClass:
         for key in changed:
             self._on_change(key)
         return due_s
+
+    def late_s(self) -> float:
+        """How long the next tick has been due."""
+        with self._lock:
+            return max(0.0, self._monotonic() - self._ticks[0][0]) if self._ticks else 0.0
 
     def results(self) -> list[tuple[RevisionKey, dict[str, str], DeciderSpec, ScaleResult]]:
         """The last evaluation of each revision, for /metrics."""

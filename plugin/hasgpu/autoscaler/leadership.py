@@ -54,6 +54,11 @@ class Leadership:
         }
         self._electors[ALLOCATOR_LEASE] = self._elector(ALLOCATOR_LEASE, 15.0, 10.0, 2.0)
 
+    @property
+    def leases(self) -> Sequence[str]:
+        """All that this replica runs for."""
+        return tuple(self._electors)
+
     def start(self) -> None:
         """Begins to run for all Leases."""
         for elector in self._electors.values():

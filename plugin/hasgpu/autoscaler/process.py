@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,17 @@ from hasgpu.telemetry.tracing import Tracing
 
 from .activator_probe import activator_answers, probe_port
 from .event_loop import EventLoop
-from .gauges import attributes, decision_gauges, pod_gauges, process_gauges
+from .gauges import (
+    Gauge,
+    attributes,
+    decision_gauges,
+    pod_gauges,
+    process_gauges,
+    standing_gauges,
+    stat_gauges,
+    watch_gauges,
+    work_gauges,
+)
 from .gpu_loop import GpuLoop
 from .kpa_class import KpaClass
 from .leadership import Leadership
@@ -49,9 +59,12 @@ from .world import Work, World
 log = logging.getLogger(__name__)
 
 SERVICE = "hasgpu-autoscaler"
+_CLASSES = (KPA_CLASS, HAS_CLASS)
 _WORKERS = 8
 _METRIC_WORKERS = 2
 _TELL_REPORTERS_S = 1.0
+_LATE_S = 30.0
+"""A replica whose evaluations are due for so long does not recover by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +130,10 @@ class Process:
         if not self._world.start():
             raise TimeoutError("the API server did not list what serving needs within 60 s")
         self._metrics.observe(lambda: decision_gauges(self._kpa))
-        self._metrics.observe(lambda: pod_gauges(self._world.podautoscalers.snapshot(), self._world.pod_index))
+        self._metrics.observe(
+            lambda: pod_gauges(self._world.podautoscalers.snapshot(), self._world.pod_index, self._acts_for)
+        )
+        self._metrics.observe(self._own_gauges)
         self._metrics.observe(lambda: process_gauges(self.settings, self._cloudevents))
         self._metrics.observe(self._gpu.metrics)
         self._event_loop.call(self._listen(), timeout_s=10.0)
@@ -259,7 +275,7 @@ class Process:
             self._world.metrics,
             self._kpa,
             leads=lambda key: self._leadership.leads(key, KPA_CLASS),
-            scrape_error=self._scrapes.error,
+            scrape_error=self._scrape_error,
             scrape=self._scrapes.want,
         )
         return (
@@ -279,6 +295,7 @@ class Process:
             self._router.route,
             owns_bucket=self._leadership.holds,
             is_ready=lambda: self._world.synced,
+            is_live=lambda: self._kpa.late_s() < _LATE_S,
             clock=self._clock,
         )
         await self._server.start(self._identity.host, self._identity.port)
@@ -319,6 +336,8 @@ class Process:
         if name == knative.LOGGING:
             logging.getLogger().setLevel(self.settings.logging.value.level)
             return
+        if name == knative.NETWORK and self.settings.network.value.hides_pods:
+            log.error(knative.MESH_HIDES_PODS)
         for pa in self._world.podautoscalers.snapshot():
             self._queue.add(_key(pa))
 
@@ -333,6 +352,16 @@ class Process:
     def _ready_pods(self, key: RevisionKey) -> int:
         return self._world.pod_index.counts(key).ready
 
+    def _acts_for(self, key: RevisionKey, scaling_class: str) -> bool:
+        return scaling_class in _CLASSES and bool(self._leadership.leads(key, scaling_class))
+
+    def _own_gauges(self) -> Iterable[Gauge]:
+        yield from standing_gauges(self._leadership)
+        yield from work_gauges(self._workers, self._kpa)
+        yield from watch_gauges(self._world.ages_s(self._clock()))
+        if self._router is not None and self._server is not None:
+            yield from stat_gauges(self._router.forwarder, self._server)
+
     def _activator_answers(self, pa: PodAutoscaler) -> bool:
         if not pa.status.service_name:
             return False
@@ -346,6 +375,10 @@ class Process:
     def _failed(self, pa: PodAutoscaler, error: Exception) -> None:
         regarding = Regarding.of(PA_API_VERSION, "PodAutoscaler", pa.metadata)
         self._events.event(regarding, "Warning", "InternalError", str(error))
+
+    def _scrape_error(self, key: RevisionKey) -> str | None:
+        error = self._scrapes.error(key)
+        return f"{error}; {knative.MESH_HIDES_PODS}" if error and self.settings.network.value.hides_pods else error
 
     def _scraped(self, key: RevisionKey, duration_s: float) -> None:
         if not self._metrics.read:

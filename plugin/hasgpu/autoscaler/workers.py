@@ -31,10 +31,17 @@ class Workers:
         count: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._name, self._queue, self._reconcile, self._clock = name, queue, reconcile, clock
+        self.name, self._queue, self._reconcile, self._clock = name, queue, reconcile, clock
+        self.failures = 0
+        """Reconciles that ended in an error, each to be tried again."""
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} {index}", daemon=True) for index in range(count)
         ]
+
+    @property
+    def waiting(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._queue)
 
     def start(self) -> None:
         """Begins."""
@@ -49,25 +56,28 @@ class Workers:
 
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:
+            succeeded = False
             try:
                 self._reconcile(key, self._clock())
             except TooManyRequests as error:
                 self._queue.retry(key, error.retry_after_s)
             except (Conflict, NotFound) as error:
                 # Our copy lags behind: the next event brings it up to date.
-                log.info("%s %s: %s", self._name, key, error)
+                log.info("%s %s: %s", self.name, key, error)
                 self._queue.retry(key)
             except NotReached as error:
-                log.warning("%s %s: %s", self._name, key, error)
+                log.warning("%s %s: %s", self.name, key, error)
                 self._queue.retry(key, most_s=_NOT_REACHED_S)
             except (ClusterError, ReconcileError, NotOwnedError) as error:
-                log.warning("%s %s: %s", self._name, key, error)
+                log.warning("%s %s: %s", self.name, key, error)
                 self._queue.retry(key)
             except Exception:
                 # The worker's edge: whatever one revision brings up, the others must be served.
-                log.exception("%s %s failed", self._name, key)
+                log.exception("%s %s failed", self.name, key)
                 self._queue.retry(key)
             else:
                 self._queue.succeeded(key)
+                succeeded = True
             finally:
+                self.failures += not succeeded
                 self._queue.done(key)

@@ -90,6 +90,13 @@ class World:
         """True once everything that serving needs has been listed. GPUs and profiles may be missing in a cluster."""
         return all(reflector.synced for reflector in self._needed())
 
+    def ages_s(self, now: float) -> dict[str, float]:
+        """Seconds since anything was heard of each kind; ``inf`` before its first list."""
+        listed = {each.kind: each for each in (*self._needed(), *self._optional())}
+        return {
+            name: each.age_s(now) for name, each in {**listed, "pods": self.pods, "activators": self.activators}.items()
+        }
+
     def _needed(self) -> tuple[Reflector[Any], ...]:
         return (
             self.config_maps,

@@ -105,6 +105,11 @@ class Reflector(Generic[T]):
             self._thread.join(timeout_s)
 
     @property
+    def kind(self) -> str:
+        """The plural name of what is watched."""
+        return self._path.rpartition("/")[2]
+
+    @property
     def synced(self) -> bool:
         """True once the first list is complete."""
         return self._synced.is_set()

@@ -39,12 +39,13 @@ class StatServer:
         *,
         owns_bucket: Callable[[str], bool],
         is_ready: Callable[[], bool],
+        is_live: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._on_messages = on_messages
         self._clock = clock
         self._owns_bucket = owns_bucket
-        self._is_ready = is_ready
+        self._healthy = {"/healthz": is_live, "/readyz": is_ready}
         self._server: Server | None = None
         self._activators = 0
         self.bad_frames = 0
@@ -76,9 +77,8 @@ class StatServer:
 
     def _answer_plain(self, connection: ServerConnection, request: Request) -> Response | None:
         """Health probes, and hosts of buckets that are not ours, are answered without an upgrade."""
-        if request.path in ("/healthz", "/readyz"):
-            ready = request.path == "/healthz" or self._is_ready()
-            status = http.HTTPStatus.OK if ready else http.HTTPStatus.SERVICE_UNAVAILABLE
+        if (healthy := self._healthy.get(request.path)) is not None:
+            status = http.HTTPStatus.OK if healthy() else http.HTTPStatus.SERVICE_UNAVAILABLE
             return connection.respond(status, "")
         headers = request.headers
         if headers.get("User-Agent", "").startswith("kube-probe/") or "K-Kubelet-Probe" in headers:

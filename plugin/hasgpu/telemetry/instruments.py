@@ -92,6 +92,16 @@ HASGPU = (
     ),
     _gauge("hasgpu.allocator.leader", "", "1 on the replica that allocates", ()),
     _gauge("hasgpu.allocator.silence.trusted", "", "0 while an activator is not connected: nothing is scaled down", ()),
+    _gauge("hasgpu.lease.held", "", "1 on the replica that holds the Lease", ("hasgpu.lease",)),
+    _gauge(
+        "hasgpu.watch.age", "s", "Since anything was heard of a kind; a minute at most in health", ("hasgpu.watch",)
+    ),
+    _gauge("hasgpu.queue.depth", "{item}", "Objects waiting to be reconciled", ("hasgpu.queue",)),
+    _gauge("hasgpu.reconcile.failures", "{item}", "Reconciles that failed and are tried again", ("hasgpu.queue",)),
+    _gauge("hasgpu.kpa.tick.late", "s", "How long the next evaluation has been due", ()),
+    _gauge("hasgpu.stats.connections", "{connection}", "Activators connected to this replica", ()),
+    _gauge("hasgpu.stats.frames.refused", "{frame}", "Frames that are no stats", ()),
+    _gauge("hasgpu.stats.frames.dropped", "{frame}", "Frames that no leader took in time", ()),
     _gauge("hasgpu.settings.error", "", "1 while a ConfigMap can't be used", ("hasgpu.config_map",)),
     Instrument(
         name="hasgpu.cloudevents.dropped",
