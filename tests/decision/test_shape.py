@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hasgpu.decision.policy import Policy
-from hasgpu.decision.shape import Regret, best_cost_percent, worth_a_change
+from hasgpu.decision.shape import MOST_PODS, Regret, best_cost_percent, worth_a_change
+from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,3 +37,17 @@ def test_a_change_waits_until_its_own_cost_was_lost() -> None:
     # 20 % for 10 s while the new pod starts, 50 % for 30 s while the old one drains.
     assert not worth_a_change(Regret(percent_s=1699.0), 50.0, 20.0, policy)
     assert worth_a_change(Regret(percent_s=1700.0), 50.0, 20.0, policy)
+
+
+@given(st.floats(0.01, 200.0), st.integers(0, 60), st.integers(60, 100), st.floats(1.0, 60.0))
+def test_the_best_shape_is_the_cheapest_of_all(rate: float, low: int, high: int, whole_gpu: float) -> None:
+    """Looked for without looking at those that cost more than what was found."""
+    found, low = table(whole_gpu), 0 if low < MIN_TIME_QUOTA_PERCENT else low
+    costs = [
+        sm * quota * pods / 100.0
+        for sm in found.sm_percents
+        for pods in range(1, MOST_PODS + 1)
+        for quota in range(max(low, MIN_TIME_QUOTA_PERCENT), high + 1)
+        if found.rate(sm, quota, shared=pods > 1) >= rate / pods
+    ]
+    assert best_cost_percent(found, bounds(low, high), rate) == min(costs, default=math.inf)

@@ -39,6 +39,8 @@ LOOK_AGAIN_S = 30.0
 _PROBES = (5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0)
 _FAR_OFF = 0.5
 _TRAFFIC_WINDOW_MS = 40.0
+_NOTHING_SERVED = ServedWork()
+"""One object: what is the same object has not changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +157,7 @@ class ProfileBook:
         """What to predict with on a GPU product; None where nothing at all is known."""
         key = (namespace, name)
         read = self._newest(namespace, name)
-        served = self._served_of(key).get(product, ServedWork())
+        served = self._served_of(key).get(product, _NOTHING_SERVED)
         before = self._healings.get((key, product))
         unchanged = before is not None and before.read is read and before.served is served
         if before is not None and unchanged and now - before.looked_s < LOOK_AGAIN_S:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.hybrid import RevisionView
@@ -75,7 +76,7 @@ class RevisionViews:
         if not hearing.trusts_silence:
             record.missed_s = one.now
         self._learn(one, read, record, placements, hearing)
-        policy = replace(one.policy, startup_s=startup_s(pods, one.policy.startup_s))
+        policy = _starting_in(one.policy, startup_s(pods, one.policy.startup_s))
         record.slo_latency_s, record.startup_s = asked.intent.slo_latency_s, policy.startup_s
         return self._view(one, key, asked, read, record, policy, hearing), policy
 
@@ -160,6 +161,12 @@ class RevisionViews:
         if record.complaint != message:
             record.complaint = message
             self._telling.warn(pa, reason, message)
+
+
+@lru_cache(maxsize=1000)
+def _starting_in(policy: Policy, startup_s: float) -> Policy:
+    """The policy for pods that take so long to start; making one costs more than finding it."""
+    return replace(policy, startup_s=startup_s)
 
 
 def _newest(ledger: Ledger, world: GpuWorld, key: RevisionKey) -> tuple[Placement, ...]:

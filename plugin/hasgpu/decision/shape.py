@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.keys import RevisionKey
@@ -48,12 +49,14 @@ def excess_percent(shares: Sequence[Share], bounds: QuotaBounds, requests_per_s:
 def best_cost_percent(table: CapacityTable, bounds: QuotaBounds, requests_per_s: float) -> float:
     """The least SM x quota of equal pods in rows of their own that carries a rate; infinite where none does."""
     low = max(bounds.low.percent, MIN_TIME_QUOTA_PERCENT)
-    best = float("inf")
+    best = inf
     for sm in table.sm_percents:
         for pods in range(1, MOST_PODS + 1):
             if sm * low * pods / 100.0 >= best:
                 break
-            quota = table.least_quota(sm, requests_per_s / pods, low, bounds.high.percent, shared=pods > 1)
+            # A quota that costs more than the best is not looked for.
+            high = min(bounds.high.percent, int(100.0 * best / (sm * pods)) + 1) if best < inf else bounds.high.percent
+            quota = table.least_quota(sm, requests_per_s / pods, low, high, shared=pods > 1)
             if quota is not None:
                 best = min(best, sm * quota * pods / 100.0)
     return best
