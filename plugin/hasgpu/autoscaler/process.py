@@ -75,7 +75,8 @@ class Identity:
     pod_ip: str
     namespace: str
     domain: str
-    host: str = "0.0.0.0"
+    host: str = ""
+    """Empty: all addresses of the pod's family."""
     port: int = 8080
     tls_folder: Path = Path("/etc/hasgpu/tls")
 
@@ -298,7 +299,8 @@ class Process:
             is_live=lambda: self._kpa.late_s() < _LATE_S,
             clock=self._clock,
         )
-        await self._server.start(self._identity.host, self._identity.port)
+        everywhere = "::" if ":" in self._identity.pod_ip else "0.0.0.0"
+        await self._server.start(self._identity.host or everywhere, self._identity.port)
         self._telling = asyncio.get_running_loop().create_task(self._tell_reporters(self._router))
 
     async def _tell_reporters(self, router: StatRouter) -> None:
