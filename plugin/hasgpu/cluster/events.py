@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from .errors import ClusterError, NotFound
 from .metadata import Metadata
@@ -21,6 +21,8 @@ from .paths import EVENTS, collection, named
 from .session import Session
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K")
 
 QUEUE_SIZE = 1000
 SAME_STORY_S = 600.0
@@ -56,17 +58,20 @@ class _Story:
     message: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Told:
     name: str
     count: int
     at: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Allowance:
     left: float
     at: float
+
+
+Dated = TypeVar("Dated", _Told, _Allowance)
 
 
 class EventRecorder:
@@ -80,6 +85,7 @@ class EventRecorder:
         self._stopping = False
         self._told: dict[_Story, _Told] = {}
         self._allowances: dict[str, _Allowance] = {}
+        """Both with who was told of longest ago first: what is forgotten is found without looking at the rest."""
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
@@ -129,11 +135,11 @@ class EventRecorder:
             self.dropped += 1
             return
         self._forget(now)
-        told = self._told.get(story)
+        told = self._told.pop(story, None)
         if told is None:
             self._told[story] = _Told(self._create(story, now), 1, now)
             return
-        told.count, told.at = told.count + 1, now
+        self._told[story] = told = _Told(told.name, told.count + 1, now)
         namespace = story.regarding.namespace or "default"
         try:
             body = {"count": told.count, "lastTimestamp": _stamp(now)}
@@ -169,19 +175,19 @@ class EventRecorder:
         return name
 
     def _allowed(self, uid: str, now: float) -> bool:
-        allowance = self._allowances.setdefault(uid, _Allowance(BURST, now))
-        allowance.left = min(BURST, allowance.left + (now - allowance.at) / REFILL_S)
-        allowance.at = now
-        if allowance.left < 1:
-            return False
-        allowance.left -= 1
-        return True
+        before = self._allowances.pop(uid, _Allowance(BURST, now))
+        left = min(BURST, before.left + (now - before.at) / REFILL_S)
+        self._allowances[uid] = _Allowance(left - 1 if left >= 1 else left, now)
+        return left >= 1
 
     def _forget(self, now: float) -> None:
-        self._told = {story: told for story, told in self._told.items() if now - told.at < SAME_STORY_S}
-        if len(self._allowances) > QUEUE_SIZE:
-            keep = {uid: each for uid, each in self._allowances.items() if now - each.at < BURST * REFILL_S}
-            self._allowances = keep
+        _forget_oldest(self._told, now - SAME_STORY_S)
+        _forget_oldest(self._allowances, now - BURST * REFILL_S)
+
+
+def _forget_oldest(kept: dict[K, Dated], before: float) -> None:
+    while kept and (oldest := next(iter(kept.items())))[1].at <= before:
+        del kept[oldest[0]]
 
 
 def _stamp(now: float) -> str:
