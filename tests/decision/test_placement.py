@@ -57,6 +57,19 @@ def test_of_rows_of_its_width_a_pod_joins_the_one_with_the_least_time_left() -> 
     assert slice_of(Ledger([gpu(), gpu("gpu-b")], [empty, fuller]), asked).slice.gpu_uuid == "gpu-b"
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "gpu_uuid"),
+    [
+        pytest.param([], "gpu-b", id="another has room"),
+        pytest.param([pod("b", gpu_uuid="gpu-b", revision=OTHER, sm=100, quota=100)], "gpu-a", id="no other has"),
+    ],
+)
+def test_no_pod_goes_to_a_gpu_that_is_being_emptied_where(elsewhere: list[Placement], gpu_uuid: str) -> None:
+    ledger = Ledger([gpu(), gpu("gpu-b")], [pod("a", revision=OTHER, sm=20, quota=20), *elsewhere])
+    ledger.emptying = "gpu-a"
+    assert slice_of(ledger, wish(sm_partition=SmPartition(20))).slice.gpu_uuid == gpu_uuid
+
+
 def test_where_nothing_covers_the_rate_the_cheapest_per_request_is_taken() -> None:
     found = slice_of(Ledger([gpu()], []), wish(quota=bounds(5, 50)), rate=1000.0)
     assert not found.covers

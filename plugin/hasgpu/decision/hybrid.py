@@ -16,13 +16,23 @@ from hasgpu.model.units import QuotaBounds
 
 from .contention import contention
 from .demand import Demand, RevisionLoad, demand_of
-from .horizontal import MOST_AT_ONCE, ScaleOut, scale_out, superfluous
+from .horizontal import MOST_AT_ONCE, ScaleOut, planned, scale_out, superfluous
 from .ledger import Ledger
+from .moves import Moving
 from .placement import SliceWish
 from .policy import Policy
 from .precedence import Newcomer, take_precedence
 from .shape import LOOK_S, Regret, excess_percent, first_look_s, worth_a_change
-from .vertical import OrderedChanges, Share, least_alpha, order_changes, rate_at, shares_of, strongest_rate_at
+from .vertical import (
+    OrderedChanges,
+    Share,
+    laid_rate,
+    least_alpha,
+    order_changes,
+    rate_at,
+    shares_of,
+    strongest_rate_at,
+)
 
 LEAST_DEFICIT_PER_S = 0.01
 """What a new pod is made for where the mere company of another would do."""
@@ -50,6 +60,8 @@ class RevisionView:
     """Quota at most while somebody else must get room (a successor, a sibling)."""
     quiet_until_s: float = 0.0
     """Before then no quota is lowered but for a mate that needs it: writes of one pod keep their distance."""
+    moving: Moving | None = None
+    """A pod of it that is being moved."""
 
     @property
     def bounds(self) -> QuotaBounds:
@@ -69,6 +81,13 @@ class HybridState:
     """Pods of a better SM share were asked for; the old ones leave once they are ready."""
     superfluous_of: int = 0
     """Pods there were when some became superfluous; another number starts the wait anew."""
+    calm: bool = False
+    """Its pods carried all that there was and would be."""
+
+    @property
+    def movable(self) -> bool:
+        """Whether one of its pods may be moved."""
+        return self.calm and not self.reshaping
 
     def held(self, now: float, requests_per_s: float, hold_s: float) -> tuple[HybridState, float]:
         """The largest demand of the last ``hold_s`` seconds, this one included."""
@@ -96,7 +115,8 @@ def decide(
     demand = demand_of(view.load, view.slo_latency_s, policy.drain_s, policy.startup_s)
     state, held = state.held(now, floored(demand.now_requests_per_s, view, policy), policy.hold_s)
     shares = shares_of(ledger, view.key, view.placements, view.wish.tables)
-    serving = tuple(share for share in shares if share.placement.ready) or shares
+    staying = view.moving.others(shares) if view.moving is not None else shares
+    serving = tuple(share for share in staying if share.placement.ready) or shares
     contended = contention(ledger, shares)
     alpha, changes = _vertical(view, ledger, shares, serving, held, policy, now)
     scale, state = _horizontal(view, ledger, state, policy, shares, demand, held)
@@ -206,9 +226,9 @@ def _horizontal(
     held: float,
 ) -> tuple[_Scale, HybridState]:
     awaited = view.load.season_requests_per_s >= policy.prewarm_requests_per_s
-    if view.load.idle_s >= view.stable_window_s and not awaited:
+    if view.load.idle_s >= view.stable_window_s and not awaited and not (view.moving and view.least):
         facts = [reason("idle", seconds=view.load.idle_s)]
-        return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None)
+        return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None, calm=True)
     expected = max(view.replicas, len(shares) + len(view.plans))
     pods = _Pods(placed=shares, planned=len(view.plans), expected=expected)
     if expected == 0:
@@ -217,7 +237,10 @@ def _horizontal(
         return _Scale(max(expected, view.least, 1)), state
     if demand.later_requests_per_s > _carried(view, ledger, shares, more=0)[0]:
         out = _out(view, ledger, policy, pods, shares, demand.later_requests_per_s)
-        return out, replace(state, superfluous_since_s=None)
+        return out, replace(state, superfluous_since_s=None, calm=False)
+    state = replace(state, calm=not demand.backlog_requests_per_s)
+    if view.moving is not None and state.calm and not state.reshaping:
+        return _move(view, ledger, view.moving, pods, demand, held), replace(state, superfluous_since_s=None)
     held = max(held, demand.later_requests_per_s)
     if not state.reshaping and pods.unready == 0 and not demand.backlog_requests_per_s:
         reshaped, state = _reshape(view, ledger, state, policy, pods, shares, held)
@@ -253,6 +276,29 @@ def _reshape(
         return None, state
     facts = [reason("reshape", cost_percent=cost, best_percent=best), *out.reasons]
     return _Scale(pods.expected + len(out.plans), plans=out.plans, reasons=facts), state
+
+
+def _move(
+    view: RevisionView, ledger: Ledger, moving: Moving, pods: _Pods, demand: Demand, requests_per_s: float
+) -> _Scale:
+    """Make before break: a twin elsewhere; once the others have what carries the load, the pod leaves."""
+    pod, wanted, stay = moving.move.pod, moving.move.wanted, _Scale(max(pods.expected, view.least, 1))
+    if pods.unready > 0:
+        return stay
+    if moving.twin is None:
+        if (view.most and pods.expected >= view.most) or ledger.refusal(wanted, view.wish.processes) is not None:
+            return stay
+        ledger.take(planned(view.key, PodKey(pod.namespace, pod.name, f"{pod.uid} twin"), wanted, view.wish.processes))
+        facts = [reason("moves", pod=pod.name, gpu=wanted.gpu_uuid, row=wanted.row, frees=moving.frees)]
+        return _Scale(stay.pods + 1, plans=(wanted,), reasons=facts)
+    rest = moving.others(pods.placed)
+    later_per_s, _ = _carried(view, ledger, rest, more=0)
+    if len(rest) == len(pods.placed) or later_per_s < max(requests_per_s, demand.later_requests_per_s):
+        return stay
+    if laid_rate(rest) < requests_per_s:
+        return stay
+    facts = [reason("moved", pod=pod.name, twin=moving.twin.name, frees=moving.frees)]
+    return _Scale(stay.pods - 1, victims=(pod,), reasons=facts)
 
 
 def _carried(view: RevisionView, ledger: Ledger, shares: tuple[Share, ...], *, more: int) -> tuple[float, int]:

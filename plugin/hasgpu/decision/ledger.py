@@ -96,6 +96,8 @@ class Ledger:
 
     def __init__(self, gpus: Iterable[Gpu], placements: Iterable[Placement], row_percent: int = 100) -> None:
         self.row_percent = row_percent
+        self.emptying: str | None = None
+        """A GPU that planned moves empty: a pod that fits elsewhere goes elsewhere."""
         self._books = {gpu.uuid: GpuBooks(gpu, row_percent=row_percent) for gpu in gpus}
         self._own = set(self._books)
         """GPUs whose books no copy of this ledger shares."""
@@ -113,6 +115,7 @@ class Ledger:
     def copy(self) -> Ledger:
         """The same placements, to try something on. Each GPU's books are shared until either ledger changes them."""
         twin = Ledger((), (), self.row_percent)
+        twin.emptying = self.emptying
         twin._books, twin._where = dict(self._books), dict(self._where)
         twin._pods_of, twin._priorities = dict(self._pods_of), dict(self._priorities)
         self._own.clear()

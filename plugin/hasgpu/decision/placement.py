@@ -120,7 +120,7 @@ def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chos
         obstacle = _unusable(books, wish)
         if obstacle is None:
             # GPUs that look the same offer the same: in a large cluster most do.
-            if (look := _look(books)) in alike:
+            if (look := (_look(books), books.gpu.uuid == ledger.emptying)) in alike:
                 continue
             alike.add(look)
             before = len(candidates)
@@ -130,8 +130,14 @@ def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chos
             obstacles.append(obstacle)
     if not candidates:
         return NoRoom(reasons=tuple(dict.fromkeys(obstacles)) or (reason("no-gpu"),))
+    candidates = [each for each in candidates if _stays(each.chosen, ledger)] or candidates
     cheapest = min((each.cost for each in candidates if each.chosen.covers), default=0.0)
     return min(candidates, key=lambda each: each.score(cheapest)).chosen
+
+
+def _stays(chosen: Chosen, ledger: Ledger) -> bool:
+    """True for a slice that does what it is to, on a GPU that is not about to be emptied."""
+    return chosen.covers and chosen.slice.gpu_uuid != ledger.emptying
 
 
 def may_go_to(gpu: Gpu, wish: SliceWish) -> bool:

@@ -63,3 +63,12 @@ class Policy:
 
     quiet_s: float = 1.0
     """Least time between two shrinks of a pod's quota."""
+
+    move_after_s: float = 300.0
+    """Pods are moved once that could have freed a GPU for so long: more than any plan of moves costs. 0: never."""
+
+    most_moves: int = 8
+    """Moves for one GPU at most."""
+
+    move_most_s: float = 600.0
+    """A pod whose twin does not serve after so long stays where it is."""

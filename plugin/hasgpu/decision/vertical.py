@@ -8,7 +8,7 @@ best vector.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.decision import QuotaChange
@@ -74,6 +74,16 @@ def rate_at(shares: Sequence[Share], alpha: int, *, more: int = 0) -> float:
     """Requests/s that pods carry together, beside ``more`` others: the weakest is given as much as the rest."""
     rates = [share.rate(alpha, shared=len(shares) + more > 1) for share in shares]
     return _together(rates)
+
+
+def laid_rate(shares: Sequence[Share]) -> float:
+    """Requests/s that pods carry together with what their agents have laid by now."""
+    laid = [replace(share, free_percent=_laid(share.placement)) for share in shares]
+    return rate_at(laid, 100)
+
+
+def _laid(placement: Placement) -> int:
+    return min(placement.slice.time_quota.percent, max(0, placement.applied_quota_percent))
 
 
 def strongest_rate_at(shares: Sequence[Share], alpha: int, *, more: int = 0) -> tuple[float, int]:

@@ -13,6 +13,8 @@ from hasgpu.autoscaler.observed_load import ObservedLoad, horizons
 from hasgpu.autoscaler.recorded_load import RecordedLoad, SlotClock
 from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
+from hasgpu.decision.moves import Cluster as Seen
+from hasgpu.decision.moves import Moves, asked, next_moves
 from hasgpu.decision.placement import Chosen, SliceWish, choose_slice
 from hasgpu.decision.policy import Policy
 from hasgpu.decision.precedence import Newcomer, take_precedence
@@ -70,6 +72,7 @@ class Hasgpu:
         self._seasons, self._began_s, self._slots = seasons or {}, began_s, SlotClock()
         self._board = ForecastBoard(*horizons(risk_quantile, policy.startup_s))
         self._records: dict[RevisionKey, _Record] = {}
+        self._moves = Moves()
         self._again_s = 0.0
 
     def start(self, cluster: Cluster) -> None:
@@ -94,6 +97,7 @@ class Hasgpu:
             record.load.tick(cluster.now)
         self._record_days(cluster.now)
         ledger = cluster.ledger(100 - self._belief.lent_percent)
+        ledger.emptying = self._moves.emptying
         functions = sorted(cluster.functions.values(), key=lambda each: -each.spec.priority)
         starved = []
         for function in functions:
@@ -101,6 +105,7 @@ class Hasgpu:
             record.cap_percent = 100
             if not self._place(cluster, ledger, function, record, at_once=False):
                 starved.append(function)
+        self._plan_moves(cluster, ledger, starved)
         seen: list[tuple[RevisionView, Deployed, _Record, Policy]] = []
         for function in functions:
             record = self._records[function.key]
@@ -131,6 +136,13 @@ class Hasgpu:
             if known:
                 record.day.record(slot, record.load.requests - record.counted)
             record.counted = record.load.requests
+
+    def _plan_moves(self, cluster: Cluster, ledger: Ledger, starved: Sequence[Deployed]) -> None:
+        if self._moves.due(self._policy, cluster.now, starved=bool(starved)):
+            calm = {key: each.wish for key, each in self._records.items() if each.state.movable}
+            waits = tuple(self._records[function.key].wish for function in starved)
+            seen = Seen(ledger=ledger, wishes=calm, starved=waits)
+            self._moves = next_moves(self._moves, seen, self._policy, cluster.now)
 
     def _newcomer(self, function: Deployed) -> Newcomer:
         return Newcomer(
@@ -169,6 +181,7 @@ class Hasgpu:
             stable_window_s=STABLE_WINDOW_S,
             cap_percent=record.cap_percent,
             quiet_until_s=record.written_s + policy.quiet_s,
+            moving=self._moves.of(function.key),
         )
 
     def _place(self, cluster: Cluster, ledger: Ledger, function: Deployed, record: _Record, *, at_once: bool) -> bool:
@@ -197,8 +210,11 @@ class Hasgpu:
         for change in sorted(decision.quota_changes, key=lambda each: not each.grows):
             cluster.write_quota(pods[change.pod], change.new.time_quota.percent)
             record.written_s = cluster.now
+        moving = self._moves.of(function.key)
         for wanted in decision.plans:
-            cluster.start_pod(function.key, wanted)
+            pod = cluster.start_pod(function.key, wanted)
+            if moving is not None and wanted == moving.move.wanted:
+                self._moves = asked(self._moves, pod.key)
         if decision.desired_pods is None:
             return
         if decision.desired_pods == 0:
