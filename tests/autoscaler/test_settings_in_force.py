@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from hasgpu.cluster.paths import CONFIG_MAPS, collection, named
+from hasgpu.cluster.paths import CONFIG_MAPS, METRICS, PODS, collection, named
 from hasgpu.settings.errors import SettingsError
 
 from tests.autoscaler.replica import SYSTEM, Replica, loopback_block, until
+from tests.autoscaler.stage import NAME, NS, Stage
 from tests.cluster.fake_api import FakeApi
 
 AUTOSCALER = "config-autoscaler"
@@ -78,4 +79,40 @@ def test_a_replica_starts_beside_a_level_of_the_log_that_is_none(api: FakeApi) -
     put(api, "config-logging", {"loglevel.autoscaler": "loud"})
     replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
     assert [error.config_map for error in replica.process.settings.errors()] == ["config-logging"]
+    replica.process.stop()
+
+
+def test_a_mesh_that_hides_pods_is_told_once_at_the_start_and_once_when_it_comes(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> int:
+        return sum("mesh-compatibility-mode" in each.message for each in caplog.records if each.levelname == "ERROR")
+
+    put(api, "config-network", {"mesh-compatibility-mode": "enabled"})
+    replica = Replica(api, "autoscaler-a", f"{loopback_block()}.2")
+    assert told() == 1
+    path = named(CONFIG_MAPS, SYSTEM, "config-network")
+    api.merge(path, {"data": {"mesh-compatibility-mode": "auto", "other": "1"}})
+    until(lambda: not replica.process.settings.network.value.hides_pods)
+    assert told() == 1
+    api.merge(path, {"data": {"mesh-compatibility-mode": "enabled"}})
+    until(lambda: told() == 2)
+    replica.process.stop()
+
+
+def test_where_a_mesh_may_hide_the_pods_that_do_not_answer_their_metric_says_so(api: FakeApi) -> None:
+    block = loopback_block()
+    put(api, "config-network", {"mesh-compatibility-mode": "enabled"})
+    replica = Replica(api, "autoscaler-a", f"{block}.2")
+    on = Stage(api)
+    on.pods(ready=1)
+    api.merge(named(PODS, NS, "pod-1"), {"status": {"podIP": f"{block}.9"}})
+    spec = {"stableWindow": 60_000_000_000, "panicWindow": 6_000_000_000, "scrapeTarget": "hello-00001-private"}
+    api.create(collection(METRICS, NS), {"metadata": {"name": NAME}, "spec": spec})
+
+    def message() -> str:
+        (condition,) = on.now(METRICS).get("status", {}).get("conditions") or [{}]
+        return str(condition.get("message", ""))
+
+    until(lambda: "0 of 1 pods answered" in message() and "mesh-compatibility-mode" in message())
     replica.process.stop()

@@ -35,13 +35,23 @@ def parse_deployment(data: Mapping[str, str]) -> DeploymentSettings:
     )
 
 
+MESH_HIDES_PODS = (
+    "config-network: mesh-compatibility-mode = 'enabled': load is read from pods, never through a Service, so where the "
+    "mesh hides pods it is known of revisions only whose activator stays in the path: target-burst-capacity: \"-1\""
+)
+"""What upstream provides for such a mesh, and this autoscaler does not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
-    """How pods may be reached; read once at start, as Knative does."""
+    """Whether pods may be reached by their addresses."""
 
     mesh_compatibility_mode: str = "auto"
-    mesh_pod_addressability: bool = False
-    system_internal_tls: bool = False
+
+    @property
+    def hides_pods(self) -> bool:
+        """MESH_HIDES_PODS applies."""
+        return self.mesh_compatibility_mode == "enabled"
 
 
 def parse_network(data: Mapping[str, str]) -> NetworkSettings:
@@ -51,11 +61,7 @@ def parse_network(data: Mapping[str, str]) -> NetworkSettings:
     texts.require(
         mode in ("auto", "enabled", "disabled"), "mesh-compatibility-mode", "must be auto, enabled or disabled"
     )
-    return NetworkSettings(
-        mesh_compatibility_mode=mode,
-        mesh_pod_addressability=texts.boolean("enable-mesh-pod-addressability", False),
-        system_internal_tls=texts.text("system-internal-tls", "disabled").lower() == "enabled",
-    )
+    return NetworkSettings(mesh_compatibility_mode=mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
