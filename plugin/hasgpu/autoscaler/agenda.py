@@ -107,5 +107,5 @@ def _basis(world: GpuWorld, key: RevisionKey, waits: bool) -> Basis:
 
 
 def _priority(world: GpuWorld, key: RevisionKey) -> int:
-    placements: tuple[Placement, ...] = world.placements_of(key)
-    return max((each.priority for each in placements), default=0)
+    placements = world.placements_of(key)
+    return max([each.priority for each in placements]) if placements else 0

@@ -69,8 +69,10 @@ class ObservedLoad:
 
     def tick(self, now: float) -> None:
         """Time passed: a second without any report was one without requests."""
+        if now - self._quiet_since_s < REPORT_S:
+            return
         self._forget_silent(now)
-        if not self._reports and now - self._quiet_since_s >= REPORT_S and self._board.knows(self._column):
+        if not self._reports and self._board.knows(self._column):
             self._board.note(self._column, 0.0, 0.0, REPORT_S, now)
             self._quiet_since_s = now
 
