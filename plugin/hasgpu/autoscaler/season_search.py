@@ -1,6 +1,6 @@
 """Process autoscaler: has the fitter look for the days in loads. On the leader, in the thread that fits profiles.
 
-The fitter loads statsmodels for it and takes seconds, so there is one question a turn, about a few services.
+The fitter loads statsmodels for it, which takes seconds, so there is one question a turn.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from .season_keeping import without_season
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
-"""Services in one question: a week of each takes two seconds, and a child has one minute."""
 AGAIN_S = 3600.0
 """After a question that was not answered."""
 
@@ -44,7 +42,7 @@ class SeasonSearch:
         """The loads to be asked about now; none where it is not this profile's turn."""
         if self.asked or now - self._failed_s.get(key, -math.inf) < AGAIN_S:
             return {}
-        return dict(list(without_season(learned, loads).items())[:AT_ONCE])
+        return without_season(learned, loads)
 
     def ask(self, key: ProfileKey, loads: Loads, now: float) -> tuple[Mapping[str, Any], str]:
         """The seasons as an object keeps them, by service, and the problem where there is one."""
