@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from hasgpu.autoscaler.fitter_child import run_fitter
 from hasgpu.autoscaler.profile_book import Believed, ProfileBook, ProfileKey
@@ -18,7 +19,7 @@ from hasgpu.cluster.paths import LATENCY_PROFILES, collection, named
 from hasgpu.cluster.reflector import Reflector
 from hasgpu.fitter.child import answer
 from hasgpu.fitter.reference_file import packaged_reference
-from hasgpu.prediction.season import LoadHistory
+from hasgpu.prediction.season import SLOTS_A_DAY, LoadHistory, to_season
 
 from tests.autoscaler.replica import until
 from tests.cluster.fake_api import FakeApi
@@ -32,6 +33,7 @@ class Leader:
 
     def __init__(self, api: FakeApi) -> None:
         self.api, self.fits, self.leading = api, 0, True
+        self.broken = ""
         self.loads: dict[ProfileKey, dict[str, LoadHistory]] = {}
         self.profiles = Reflector(api.session(), collection(LATENCY_PROFILES), LatencyProfile).start()
         self.book = ProfileBook(self.profiles)
@@ -39,7 +41,7 @@ class Leader:
 
         def fit(order: bytes) -> bytes:
             self.fits += 1
-            return answering(order)
+            return msgspec.json.encode({"problem": self.broken}) if self.broken else answering(order)
 
         self.fitting = ProfileFitting(
             api.session(),
@@ -307,6 +309,68 @@ def test_a_spoilt_status_is_told_and_harms_nothing(leader: Leader) -> None:
     leader.settle()
     assert "version must be 1" in leader.book.profile("ns", "model")[1]
     assert leader.believed().surface.work_s(1, 100) == pytest.approx(0.010)
+
+
+def record(leader: Leader, slots: int, service: str = "a") -> LoadHistory:
+    """A service that had one request/s for so long."""
+    leader.loads = {("ns", "model"): {service: LoadHistory.of(0, [1.0] * slots)}}
+    return leader.loads["ns", "model"][service]
+
+
+def test_loads_are_kept_in_the_status_and_written_once_each_five_minutes(leader: Leader) -> None:
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
+    leader.turn(0.0)
+    for slots, now in ((1, 300.0), (1, 400.0), (2, 600.0)):
+        recorded = record(leader, slots)
+        leader.turn(now)
+        leader.turn(now + EVERY_S)
+        assert leader.status["learned"]["loads"]["a"] == {"history": recorded.to_plain()}
+    assert len([each for each in leader.api.requests if each[0] == "PATCH"]) == 3
+    assert leader.fits == 1
+    assert [each["type"] for each in leader.status["conditions"]] == ["Fitted", "Season"]
+
+
+def test_a_service_without_a_profile_gets_one_for_its_load_and_an_idle_one_none(leader: Leader) -> None:
+    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, [0.0] * 20)}}
+    leader.turn(0.0)
+    assert leader.api.get(PATH) is None
+    record(leader, 21)
+    leader.turn(300.0)
+    assert leader.status["learned"]["loads"]["a"]
+    assert leader.fits == 0
+
+
+@pytest.mark.timeout(120)
+def test_a_day_is_found_after_two_and_what_can_t_be_fitted_keeps_the_last(leader: Leader) -> None:
+    day = [4.0 if slot == 96 else 0.0 for slot in range(SLOTS_A_DAY)]
+    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, day * 2)}}
+    leader.turn(0.0)
+    leader.turn(EVERY_S)
+    found = leader.status["learned"]["loads"]["a"]["season"]
+    assert to_season(found).requests_per_s[96] == pytest.approx(4.0, rel=0.1)
+    season = leader.book.season("ns", "model", "a")
+    assert season is not None
+    assert season.to_plain() == found
+    assert leader.fits == 1
+    leader.broken = "out of memory"
+    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, day * 3)}}
+    leader.turn(10_000.0)
+    assert leader.status["learned"]["loads"]["a"]["season"] == found
+    (said,) = [each for each in leader.status["conditions"] if each["type"] == "Season"]
+    assert (said["status"], said["reason"]) == ("True", "NotFitted")
+    assert said["message"].startswith("out of memory; the last good season stays in use; ")
+    assert leader.book.season("ns", "model", "a") == season
+
+
+def test_a_write_of_anything_else_leaves_the_loads(leader: Leader) -> None:
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
+    recorded = record(leader, 3)
+    leader.turn(0.0)
+    leader.loads = {}
+    leader.api.merge(PATH, {"metadata": {"generation": 2}, "spec": spec(level_ms=20.0)})
+    leader.turn(100.0)
+    assert leader.status["observedGeneration"] == 2
+    assert leader.status["learned"]["loads"]["a"]["history"] == recorded.to_plain()
 
 
 @pytest.mark.parametrize("order", [pytest.param(b"{", id="no JSON"), pytest.param(b"", id="nothing")])

@@ -10,6 +10,7 @@ import pytest
 from hasgpu.fitter.child import answer
 from hasgpu.fitter.reference_file import packaged_reference
 from hasgpu.model.profile import Cell, Measurement
+from hasgpu.prediction.season import SLOTS_A_DAY, LoadHistory, to_season
 from hasgpu.prediction.table import to_surface
 
 from tests.prediction.shapes import PLAN, PRODUCT, measured
@@ -33,11 +34,21 @@ def test_one_served_cell_gives_a_table_for_all_shares() -> None:
     assert "error" not in found
 
 
+@pytest.mark.timeout(120)
+def test_loads_become_seasons_where_two_days_are_known() -> None:
+    two_days = LoadHistory.of(0, [4.0 if slot % SLOTS_A_DAY == 96 else 0.0 for slot in range(2 * SLOTS_A_DAY)])
+    histories = {"a": two_days.to_plain(), "b": LoadHistory.of(0, [1.0]).to_plain()}
+    found = msgspec.json.decode(answer(msgspec.json.encode({"histories": histories}), packaged_reference()))
+    assert to_season(found["seasons"]["a"]).requests_per_s[96] == pytest.approx(4.0, rel=0.1)
+    assert found["seasons"]["b"] is None
+
+
 @pytest.mark.parametrize(
     "order",
     [
         pytest.param(b"{", id="no JSON"),
         pytest.param(b'{"measurements": [{"gpu_product": 7}]}', id="a field of the wrong type"),
+        pytest.param(b'{"histories": {"a": {"firstSlot": 0, "means": "!"}}}', id="a history that is spoilt"),
     ],
 )
 def test_an_order_that_makes_no_sense_is_answered_with_the_problem(order: bytes) -> None:
