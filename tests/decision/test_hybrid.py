@@ -253,6 +253,16 @@ def test_pods_of_a_dear_shape_are_replaced_once_they_have_cost_enough_and_not_be
     assert asked[0] > 20.0
 
 
+def test_a_share_that_the_user_chose_is_never_replaced() -> None:
+    chosen = wish(sm_partition=SmPartition(50))
+    seen = view(pod(sm=50, quota=5), load=load(0.5), wish=chosen)
+    state = HybridState()
+    for second in range(600):
+        decision, state = decided(seen, state=state, now=100.0 + second)
+        assert decision.plans == ()
+        assert decision.desired_pods == 1
+
+
 def test_a_backlog_that_grows_while_pods_start_does_not_ask_for_ever_more_of_them() -> None:
     """Pods drain it in the time they take to start; quotas, which help at once, in a second."""
     crowd = replace(load(12.0), in_flight=100.0)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.policy import Policy
-from hasgpu.decision.shape import MOST_PODS, Regret, best_cost_percent, worth_a_change
+from hasgpu.decision.shape import MOST_PODS, Regret, best_cost_percent, cheaper_pods, worth_a_change
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.decision.world import bounds, table
+from tests.decision.world import REVISION, bounds, gpu, pod, table, wish
 
 
 def test_the_best_shape_of_a_proportional_table_costs_its_part_of_the_gpu() -> None:
@@ -51,3 +52,38 @@ def test_the_best_shape_is_the_cheapest_of_all(rate: float, low: int, high: int,
         if found.rate(sm, quota, shared=pods > 1) >= rate / pods
     ]
     assert best_cost_percent(found, bounds(low, high), rate) == min(costs, default=math.inf)
+
+
+def test_a_shape_of_more_pods_than_are_allowed_or_fewer_than_are_kept_is_not_the_best() -> None:
+    found, quota = table(40.0), bounds(5, 20)
+    # 20 % of time: 8 requests/s are the whole GPU's.
+    assert best_cost_percent(found, quota, 12.0, most=1) == float("inf")
+    assert best_cost_percent(found, quota, 12.0) == pytest.approx(30.0, rel=0.02)
+    assert best_cost_percent(found, quota, 0.1) < best_cost_percent(found, quota, 0.1, least=3)
+
+
+@pytest.mark.parametrize(
+    ("now_percent", "cheaper"),
+    [
+        pytest.param(10.0, True, id="pods that cost a tenth more than others are replaced"),
+        pytest.param(2.6, False, id="pods are not replaced by their like"),
+    ],
+)
+def test_only_cheaper_pods_come_in_the_place_of_others(now_percent: float, cheaper: bool) -> None:
+    """One request/s is 2.5 % of a proportional GPU; the table has steps."""
+    ledger = Ledger([gpu()], [pod(sm=50, quota=20)])
+    out = cheaper_pods(ledger, REVISION, wish(), 1.0, (1, 3), now_percent, Policy())
+    assert (out is not None) == cheaper
+    assert len(list(ledger.books("gpu-a").placements())) == 1 + (len(out.plans) if out is not None else 0)
+
+
+def test_where_min_scale_asks_for_several_pods_the_cheaper_ones_are_as_many() -> None:
+    out = cheaper_pods(Ledger([gpu()], []), REVISION, wish(), 1.0, (3, 6), 50.0, Policy())
+    assert out is not None
+    assert len(out.plans) == 3
+
+
+def test_without_room_for_the_best_shape_nothing_is_replaced_and_nothing_taken() -> None:
+    ledger = Ledger([gpu()], [pod(sm=100, quota=98)])
+    assert cheaper_pods(ledger, REVISION, wish(), 20.0, (1, 8), 98.0, Policy()) is None
+    assert len(list(ledger.books("gpu-a").placements())) == 1

@@ -31,6 +31,13 @@ class ScaleOut:
     reasons: tuple[Reason, ...]
     without_room_per_s: float = 0.0
     """What would be covered if there were room."""
+    uncovered_per_s: float = 0.0
+    """Of the deficit, for whatever reason."""
+
+    @property
+    def cost_percent(self) -> float:
+        """SM x quota of the new pods, in percent of a GPU."""
+        return sum(plan.sm_partition.percent * plan.time_quota.percent / 100.0 for plan in self.plans)
 
 
 def scale_out(
@@ -43,8 +50,9 @@ def scale_out(
     *,
     siblings: int = 0,
     total_requests_per_s: float = 0.0,
+    least: int = 1,
 ) -> ScaleOut:
-    """Slices that cover the deficit at the least cost, at most ``most`` of them; taken in the ledger at once.
+    """Slices that cover the deficit at the least cost, ``least`` to ``most`` of them; taken in the ledger at once.
 
     All will share ``total_requests_per_s`` with ``siblings``: pods that there are or that are promised already.
     """
@@ -58,6 +66,7 @@ def scale_out(
             headroom=policy.headroom,
             unprofiled_sm_percent=policy.unprofiled_sm_percent,
             siblings=siblings + len(plans),
+            least_pods=max(1, least - len(plans)),
             most_pods=min(split, most - len(plans)),
             total_requests_per_s=total_requests_per_s,
         )
@@ -66,12 +75,12 @@ def scale_out(
             facts += _refused(chosen, left)
             without_room = left if isinstance(chosen, NoRoom) else 0.0
             break
-        ledger.take(planned(revision, _entry(revision, len(plans)), chosen.slice, wish.processes))
+        ledger.take(planned(revision, new_pod(revision, len(plans)), chosen.slice, wish.processes))
         plans.append(chosen.slice)
         left -= chosen.requests_per_s
         split = chosen.pods - 1 or most  # the others of the same split, then a new one
     told = _told(plans, facts, deficit_requests_per_s, left)
-    return ScaleOut(plans=tuple(plans), reasons=told, without_room_per_s=without_room)
+    return ScaleOut(plans=tuple(plans), reasons=told, without_room_per_s=without_room, uncovered_per_s=max(0.0, left))
 
 
 def _refused(chosen: Chosen | NoRoom, uncovered_per_s: float) -> list[Reason]:
@@ -80,7 +89,8 @@ def _refused(chosen: Chosen | NoRoom, uncovered_per_s: float) -> list[Reason]:
     return [reason("slo-out-of-reach", uncovered_per_s=uncovered_per_s)]
 
 
-def _entry(revision: RevisionKey, number: int) -> PodKey:
+def new_pod(revision: RevisionKey, number: int) -> PodKey:
+    """A pod that is planned and has no name yet."""
     return PodKey(revision.namespace, f"{revision.name} plan", f"new-plan-{number} of {revision}")
 
 

@@ -22,7 +22,7 @@ from .moves import Moving
 from .placement import SliceWish
 from .policy import Policy
 from .precedence import Newcomer, take_precedence
-from .shape import LOOK_S, Regret, excess_percent, first_look_s, worth_a_change
+from .shape import LOOK_S, MOST_PODS, Regret, cheaper_pods, excess_percent, first_look_s, worth_a_change
 from .vertical import (
     OrderedChanges,
     Share,
@@ -228,7 +228,7 @@ def _horizontal(
     awaited = view.load.season_requests_per_s >= policy.prewarm_requests_per_s
     if view.load.idle_s >= view.stable_window_s and not awaited and not (view.moving and view.least):
         facts = [reason("idle", seconds=view.load.idle_s)]
-        return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None, calm=True)
+        return _Scale(view.least, reasons=facts), replace(state, superfluous_since_s=None, calm=bool(view.wish.tables))
     expected = max(view.replicas, len(shares) + len(view.plans))
     pods = _Pods(placed=shares, planned=len(view.plans), expected=expected)
     if expected == 0:
@@ -259,21 +259,25 @@ def _reshape(
     requests_per_s: float,
 ) -> tuple[_Scale | None, HybridState]:
     """Make before break: pods of the best SM share for this demand, beside the present ones."""
+    if view.wish.sm_partition is not None:
+        return None, state
     now = state.demands[-1][0]
     looked_s = state.regret.looked_s
     if looked_s is None:
         return None, replace(state, regret=Regret(looked_s=first_look_s(view.key, now)))
     if now - looked_s < LOOK_S:
         return None, state
-    excess, cost, best = excess_percent(shares, view.bounds, requests_per_s)
+    least, most = max(1, view.least), view.most or MOST_PODS
+    excess, cost, best = excess_percent(shares, view.bounds, requests_per_s, least=least, most=most)
     state = replace(state, regret=state.regret.grown(excess, now))
     room = view.most - pods.expected if view.most else MOST_AT_ONCE
-    if excess <= 0.0 or room <= 0 or not worth_a_change(state.regret, cost, best, policy):
+    if excess <= 0.0 or room < least or not worth_a_change(state.regret, cost, best, policy):
         return None, state
-    out = scale_out(ledger, view.key, view.wish, requests_per_s, room, policy, total_requests_per_s=requests_per_s)
-    state = replace(state, regret=Regret(looked_s=now), reshaping=bool(out.plans), superfluous_since_s=None)
-    if not out.plans:
+    state = replace(state, regret=Regret(looked_s=now))
+    out = cheaper_pods(ledger, view.key, view.wish, requests_per_s, (least, room), cost, policy)
+    if out is None:
         return None, state
+    state = replace(state, reshaping=True, superfluous_since_s=None)
     facts = [reason("reshape", cost_percent=cost, best_percent=best), *out.reasons]
     return _Scale(pods.expected + len(out.plans), plans=out.plans, reasons=facts), state
 

@@ -87,13 +87,14 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceTask:
-    """What new pods should do: carry ``requests_per_s`` together, being at most ``most_pods``."""
+    """What new pods should do: carry ``requests_per_s`` together, being ``least_pods`` to ``most_pods``."""
 
     requests_per_s: float
     headroom: float
     unprofiled_sm_percent: int
     siblings: int = 0
     """Pods of the revision that there are already."""
+    least_pods: int = 1
     most_pods: int = 1
     total_requests_per_s: float = 0.0
     """What the balancer will share equally among siblings and new pods."""
@@ -218,7 +219,7 @@ class _Part:
 def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: SliceTask) -> _Part:
     """The number of pods at which rows of a kind are cheapest; all that a row has where no number carries the task."""
     best: _Part | None = None
-    for pods in range(1, max(1, min(task.most_pods, SPLIT_MOST)) + 1):
+    for pods in range(task.least_pods, max(task.least_pods, min(task.most_pods, SPLIT_MOST)) + 1):
         shared = task.siblings + pods > 1
         quota = table.least_quota(sm, task.rate_of(pods), low, high, shared=shared)
         if quota is not None:

@@ -15,6 +15,9 @@ from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds
 
+from .horizontal import ScaleOut, new_pod, planned, scale_out
+from .ledger import Ledger
+from .placement import SliceWish
 from .policy import Policy
 from .vertical import Share, cost_percent, least_alpha
 
@@ -38,20 +41,24 @@ class Regret:
         return Regret(percent_s=max(0.0, self.percent_s + excess_percent * elapsed_s), looked_s=now)
 
 
-def excess_percent(shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float) -> tuple[float, float, float]:
-    """(excess over the best shape, cost now, cost of the best) in percent of a GPU, for a demand."""
+def excess_percent(
+    shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float, *, least: int, most: int
+) -> tuple[float, float, float]:
+    """(excess over the best shape of so many pods, cost now, cost of the best) in percent of a GPU, for a demand."""
     now = cost_percent(shares, least_alpha(shares, bounds, requests_per_s))
     table = shares[0].table
-    best = best_cost_percent(table, bounds, requests_per_s) if table is not None else now
+    best = best_cost_percent(table, bounds, requests_per_s, least, most) if table is not None else now
     return now - SLACK * best, now, best
 
 
-def best_cost_percent(table: CapacityTable, bounds: QuotaBounds, requests_per_s: float) -> float:
-    """The least SM x quota of equal pods in rows of their own that carries a rate; infinite where none does."""
+def best_cost_percent(
+    table: CapacityTable, bounds: QuotaBounds, requests_per_s: float, least: int = 1, most: int = MOST_PODS
+) -> float:
+    """The least SM x quota of so many equal pods in rows of their own that carries a rate; infinite where none does."""
     low = max(bounds.low.percent, MIN_TIME_QUOTA_PERCENT)
     best = inf
     for sm in table.sm_percents:
-        for pods in range(1, MOST_PODS + 1):
+        for pods in range(least, max(least, min(most, MOST_PODS)) + 1):
             if sm * low * pods / 100.0 >= best:
                 break
             # A quota that costs more than the best is not looked for.
@@ -60,6 +67,31 @@ def best_cost_percent(table: CapacityTable, bounds: QuotaBounds, requests_per_s:
             if quota is not None:
                 best = min(best, sm * quota * pods / 100.0)
     return best
+
+
+def cheaper_pods(
+    ledger: Ledger,
+    revision: RevisionKey,
+    wish: SliceWish,
+    requests_per_s: float,
+    pods: tuple[int, int],
+    now_percent: float,
+    policy: Policy,
+) -> ScaleOut | None:
+    """Slices of ``pods`` (least, most) new pods that carry all at less than ``now_percent``, taken in the ledger.
+
+    None where the GPUs have no room for such: the best shape is not always to be had, and pods that are replaced by
+    their like would be replaced for ever.
+    """
+    least, most = pods
+    out = scale_out(
+        ledger.copy(), revision, wish, requests_per_s, most, policy, total_requests_per_s=requests_per_s, least=least
+    )
+    if not out.plans or out.uncovered_per_s or SLACK * out.cost_percent >= now_percent:
+        return None
+    for number, plan in enumerate(out.plans):
+        ledger.take(planned(revision, new_pod(revision, number), plan, wish.processes))
+    return out
 
 
 def first_look_s(revision: RevisionKey, now: float) -> float:
