@@ -130,6 +130,16 @@ def test_equals_that_need_more_than_there_is_get_the_same_part() -> None:
     assert rows.step({REVISION: 4.8, OTHER: 7.2}) == 0
 
 
+def test_equals_that_are_both_short_exchange_nothing_for_chance() -> None:
+    rows, chance = Rows(pod("mine", quota=40), pod("mate", revision=OTHER, quota=60)), random.Random(1)
+    written = 0
+    for _ in range(60):
+        loads = {REVISION: 4.8 * chance.uniform(0.95, 1.05), OTHER: 7.2 * chance.uniform(0.95, 1.05)}
+        written += rows.step(loads)
+        rows.acknowledge()
+    assert written == 0
+
+
 def test_a_model_that_is_not_known_keeps_an_equal_part() -> None:
     rows = Rows(pod("mine", quota=20), pod("mate", revision=OTHER, quota=80))
     unknown = replace(rows._view(OTHER, 1.0), wish=wish(tables={}))

@@ -33,6 +33,7 @@ from .vertical import (
     shares_of,
     strongest_rate_at,
 )
+from .waste import Waste, surplus_percent
 
 LEAST_DEFICIT_PER_S = 0.01
 """What a new pod is made for where the mere company of another would do."""
@@ -77,6 +78,7 @@ class HybridState:
     """(time, requests/s) of the last seconds: only those that no later one exceeds."""
     superfluous_since_s: float | None = None
     regret: Regret = field(default_factory=Regret)
+    waste: Waste = field(default_factory=Waste)
     reshaping: bool = False
     """Pods of a better SM share were asked for; the old ones leave once they are ready."""
     superfluous_of: int = 0
@@ -118,7 +120,7 @@ def decide(
     staying = view.moving.others(shares) if view.moving is not None else shares
     serving = tuple(share for share in staying if share.placement.ready) or shares
     contended = contention(ledger, shares)
-    alpha, changes = _vertical(view, ledger, shares, serving, held, policy, now)
+    alpha, changes, state = _vertical(view, ledger, state, shares, serving, held, policy)
     scale, state = _horizontal(view, ledger, state, policy, shares, demand, held)
     return (
         Decision(
@@ -151,29 +153,31 @@ def floored(requests_per_s: float, view: RevisionView, policy: Policy) -> float:
 def _vertical(
     view: RevisionView,
     ledger: Ledger,
+    state: HybridState,
     shares: tuple[Share, ...],
     serving: tuple[Share, ...],
     held: float,
     policy: Policy,
-    now: float,
-) -> tuple[int, OrderedChanges]:
+) -> tuple[int, OrderedChanges, HybridState]:
     """Alpha from the pods that serve now, for all pods: those that start will serve with the same number."""
     known = all(share.table is not None for share in shares)
     alpha = least_alpha(serving, view.bounds, held, view.cap_percent) if known else unprofiled_alpha(view)
-    later = {share.placement.pod for share in shares if _too_soon(share, alpha, view, policy, now)}
+    state = replace(state, waste=state.waste.grown(surplus_percent(shares, alpha), state.demands[-1][0]))
+    later = {share.placement.pod for share in shares if _too_soon(share, alpha, view, state, policy)}
     for share in shares:
         kept = share.placement.slice.time_quota.percent if share.placement.pod in later else share.quota(alpha)
         ledger.decide(share.placement.pod, kept)
-    return alpha, order_changes(ledger, [share for share in shares if share.placement.pod not in later], alpha)
+    return alpha, order_changes(ledger, [share for share in shares if share.placement.pod not in later], alpha), state
 
 
-def _too_soon(share: Share, alpha: int, view: RevisionView, policy: Policy, now: float) -> bool:
-    """A fall that is small, or follows another write too closely, is left for later unless somebody needs the room."""
+def _too_soon(share: Share, alpha: int, view: RevisionView, state: HybridState, policy: Policy) -> bool:
+    """A fall not worth a write yet, or too close to another, is left for later unless somebody needs the room."""
     written = share.placement.slice.time_quota.percent
     if view.cap_percent < 100 or written > share.free_percent:
         return False
     fall = written - share.quota(alpha)
-    return 0 < fall < policy.least_fall_percent or (fall > 0 and now < view.quiet_until_s)
+    quiet = state.demands[-1][0] < view.quiet_until_s
+    return fall > 0 and (quiet or not state.waste.worth_a_write(fall, policy))
 
 
 def unprofiled_alpha(view: RevisionView) -> int:
