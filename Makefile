@@ -103,7 +103,7 @@ image-archives: setup ## the images as OCI archives in dist/, to be pushed to a 
 
 .PHONY: install
 install: setup ## install hasgpu; Knative's own autoscaler is kept for uninstall (REGISTRY=... of your own, YES=1: unasked)
-	$(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(ON_BED),--yes --restart,$(if $(YES),--yes))
+	$(PYTHON) -m hasgpu.cli install --registry $(REGISTRY) $(if $(ON_BED),--yes --restart,$(if $(YES),--yes)) $(if $(FORCE),--force)
 
 .PHONY: uninstall
 uninstall: setup ## remove it; refuses while GPU services exist (FORCE=1 deletes them first)

@@ -248,6 +248,18 @@ def test_after_an_upgrade_put_knatives_newer_autoscaler_back_that_one_is_kept(cl
     assert cluster.get(CONFIG_PATH).get("data", {}) == {}
 
 
+@pytest.mark.parametrize("mode", ["enabled", "maybe"])
+def test_where_a_mesh_hides_pods_nothing_is_written_unless_forced(cluster: Cluster, mode: str) -> None:
+    network = {"metadata": {"name": "config-network"}, "data": {"mesh-compatibility-mode": mode}}
+    cluster.api.create("/api/v1/namespaces/knative-serving/configmaps", network)
+    with pytest.raises(Trouble, match=f"config-network: mesh-compatibility-mode = '{mode}'"):
+        install(cluster)
+    assert not [each for each in cluster.api.requests if each[0] != "GET"]
+    if mode == "enabled":
+        Install(cluster.api.session(), Progress(), Release.load(MANIFESTS), 10.0, force=True).run()
+        assert cluster.get(AUTOSCALER_PATH)["spec"]["template"]["spec"]["serviceAccountName"] == "hasgpu-autoscaler"
+
+
 def test_a_webhook_that_never_comes_leaves_knatives_autoscaler_in_place_and_says_why(cluster: Cluster) -> None:
     cluster.stuck.add("hasgpu-webhook")
     labels = {"app.kubernetes.io/name": "hasgpu", "app.kubernetes.io/component": "webhook"}

@@ -32,8 +32,9 @@ def cli() -> None:
 @_TIMEOUT
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before Knative's autoscaler is replaced.")
 @click.option("--restart", is_flag=True, help="Start all pods anew, e.g. for images rebuilt under the same tag.")
+@click.option("--force", is_flag=True, help="Also where Knative is told that a mesh hides pods.")
 def install(
-    context: str | None, manifests: Path | None, registry: str, timeout_s: float, yes: bool, restart: bool
+    context: str | None, manifests: Path | None, registry: str, timeout_s: float, yes: bool, restart: bool, force: bool
 ) -> None:
     """Install hasgpu into the cluster; run again, it brings everything up to date."""
     from .command import connected, saying
@@ -44,7 +45,7 @@ def install(
         click.confirm("Replace the autoscaler of this cluster's Knative (uninstall puts it back)?", abort=True)
     with saying() as progress:
         release = Release.load(manifests, registry)
-        Install(connected(context), progress, release, timeout_s, restart=restart).run()
+        Install(connected(context), progress, release, timeout_s, restart=restart, force=force).run()
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """Process cli: install. Every step may be repeated; one that fails leaves Knative's autoscaler serving.
 
-Order: kinds before objects; the webhook before the autoscaler, whose certificate it makes; the autoscaler last.
+Refuses, before anything is written, where a mesh would hide pods. Order: kinds before objects; the webhook before the
+autoscaler, whose certificate it makes; the autoscaler last.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import msgspec
 
 from hasgpu.cluster.errors import NotFound
 from hasgpu.cluster.metadata import Metadata
-from hasgpu.cluster.objects import Lease
+from hasgpu.cluster.objects import ConfigMap, Lease
 from hasgpu.cluster.patch import merge_patch, server_side_apply
-from hasgpu.cluster.paths import LEASES, NODES, collection, named
+from hasgpu.cluster.paths import CONFIG_MAPS, LEASES, NODES, collection, named
 from hasgpu.cluster.session import Session
 from hasgpu.model.annotations import ALLOCATOR_LEASE, NODE_ENABLED_LABEL
+from hasgpu.settings.errors import SettingsError
+from hasgpu.settings.knative import MESH_HIDES_PODS, NETWORK, parse_network
 
-from .command import Progress, wait_for
+from .command import Progress, Trouble, wait_for
 from .release import Document, Release, object_path, title
 from .replaced import KNATIVE, MANAGER, SYSTEM, Replaced
 from .rollout import Rollout
@@ -35,15 +38,23 @@ class Install:
     """One run."""
 
     def __init__(
-        self, session: Session, progress: Progress, release: Release, timeout_s: float, *, restart: bool = False
+        self,
+        session: Session,
+        progress: Progress,
+        release: Release,
+        timeout_s: float,
+        *,
+        restart: bool = False,
+        force: bool = False,
     ) -> None:
         self._session, self._progress, self._release, self._timeout_s = session, progress, release, timeout_s
-        self._restart = restart
+        self._restart, self._force = restart, force
         self._replaced = Replaced(session)
         self._rollout = Rollout(session, timeout_s)
 
     def run(self) -> None:
         """Installs, or brings up to date."""
+        self._check_mesh()
         (autoscaler,) = self._release.of("Deployment", "autoscaler")
         for document in self._release.documents:
             if document is not autoscaler:
@@ -64,6 +75,19 @@ class Install:
             self._rollout.deployment(KNATIVE, "autoscaler")
             wait_for(self._nobody_allocates, self._timeout_s)
         self._progress.done("installed")
+
+    def _check_mesh(self) -> None:
+        """Nobody should find out from services that do not scale any more."""
+        try:
+            network = parse_network(self._session.get(named(CONFIG_MAPS, KNATIVE, NETWORK), ConfigMap).data)
+        except NotFound:
+            return
+        except SettingsError as error:
+            raise Trouble(str(error)) from error
+        if network.hides_pods and not self._force:
+            raise Trouble(f"{MESH_HIDES_PODS}; --force (make: FORCE=1) installs nonetheless")
+        if network.hides_pods:
+            self._progress.note(MESH_HIDES_PODS)
 
     def _start_anew(self, document: Document) -> None:
         """As `kubectl rollout restart` does it; a DaemonSet that is updated on delete waits for its node's drain."""

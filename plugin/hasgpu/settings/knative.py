@@ -36,8 +36,8 @@ def parse_deployment(data: Mapping[str, str]) -> DeploymentSettings:
 
 
 MESH_HIDES_PODS = (
-    "config-network: mesh-compatibility-mode = 'enabled': load is read from pods, never through a Service, so where the "
-    "mesh hides pods it is known of revisions only whose activator stays in the path: target-burst-capacity: \"-1\""
+    "config-network: mesh-compatibility-mode = 'enabled': load is read from pods, never through a Service, so where "
+    "the mesh hides pods it is known of revisions only whose activator stays in the path: target-burst-capacity: '-1'"
 )
 """What upstream provides for such a mesh, and this autoscaler does not."""
 
