@@ -94,18 +94,23 @@ class ObservedLoad:
     ) -> RevisionLoad:
         """Load as the decision reads it; ``idle_from_s``: idle time does not begin before then; ``awaited_per_s``: by
         the season."""
-        fresh = [report for report in self._reports.values() if now - report.at_s <= FRESH_S]
         self._board.span(self._column, COLD_START, startup_s)
+        soon, in_flight = self.present(now)
         expected = self._alive(now) and self.known
         return RevisionLoad(
             known=known,
-            soon_requests_per_s=self._board.cautious(self._column, VERTICAL) if expected else 0.0,
+            soon_requests_per_s=soon,
             startup_requests_per_s=self._board.cautious(self._column, COLD_START) if expected else 0.0,
-            in_flight=sum(report.in_flight for report in fresh),
+            in_flight=in_flight,
             active=self.active(now),
             idle_s=now - max(self._busy_until_s, idle_from_s),
             season_requests_per_s=awaited_per_s,
         )
+
+    def present(self, now: float) -> tuple[float, float]:
+        """(Requests/s to be ready for now, requests in flight), which is what each stat is looked at for."""
+        soon = self._board.cautious(self._column, VERTICAL) if self._alive(now) and self.known else 0.0
+        return soon, sum(report.in_flight for report in self._reports.values() if now - report.at_s <= FRESH_S)
 
     def active(self, now: float) -> bool:
         """True where requests came or were in flight in the last moments."""

@@ -77,7 +77,7 @@ class RevisionViews:
             record.missed_s = one.now
         self._learn(one, read, record, placements, hearing)
         policy = _starting_in(one.policy, startup_s(pods, one.policy.startup_s))
-        record.slo_latency_s, record.startup_s = asked.intent.slo_latency_s, policy.startup_s
+        record.slo_latency_s = asked.intent.slo_latency_s
         return self._view(one, key, asked, read, record, policy, hearing), policy
 
     def _asked(self, pa: PodAutoscaler, record: ScaledRevision) -> Asked:

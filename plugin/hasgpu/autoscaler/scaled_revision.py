@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from hasgpu.cluster.metadata import condition
 from hasgpu.cluster.objects import Pod
-from hasgpu.decision.demand import demand_of
+from hasgpu.decision.demand import backlog_of
 from hasgpu.decision.hybrid import HybridState
 from hasgpu.decision.need import Need
 from hasgpu.model.decision import Decision, reason
@@ -38,8 +38,7 @@ class ScaledRevision:
     missed_s: float = float("-inf")
     """When an activator was not connected, last: it may have had requests of the revision."""
     slo_latency_s: float = 0.0
-    startup_s: float = 0.0
-    """Both as of its last decision."""
+    """As of its last decision."""
     needs: tuple[Need, ...] = ()
     """What its pods needed of their rows when it was decided last."""
     written_s: float = 0.0
@@ -63,12 +62,12 @@ class ScaledRevision:
         decision = self.decision
         if decision is None or decision.demand_requests_per_s is None:
             return math.inf if self.load.active(now) else 0.0
-        load = self.load.read(now, known=True, startup_s=self.startup_s, idle_from_s=now)
-        seen = demand_of(load, self.slo_latency_s, drain_s).now_requests_per_s
+        soon, in_flight = self.load.present(now)
+        seen = soon + backlog_of(soon, in_flight, self.slo_latency_s) / max(drain_s, self.slo_latency_s)
         decided = max(decision.demand_requests_per_s, decision.capacity_requests_per_s or 0.0)
         if decided > 0.0 and decision.desired_pods != 0:
             return seen / decided
-        return math.inf if seen > 0.0 and load.active else 0.0
+        return math.inf if seen > 0.0 and self.load.active(now) else 0.0
 
     def idle_from_s(self, now: float, gives_up_after_s: float) -> float:
         """Before a pod was ready once no time counts as idle: a revision that waits for room goes on waiting.

@@ -41,6 +41,11 @@ class Demand:
     reasons: tuple[Reason, ...]
 
 
+def backlog_of(soon_requests_per_s: float, in_flight: float, slo_latency_s: float) -> float:
+    """Requests in flight beyond what a rate explains within the SLO, and one."""
+    return max(0.0, in_flight - (soon_requests_per_s * slo_latency_s + 1.0))
+
+
 def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float, startup_s: float = 0.0) -> Demand:
     """Forecast plus the drain of what is in flight beyond rate x SLO (Little's law) and one request.
 
@@ -48,7 +53,7 @@ def demand_of(load: RevisionLoad, slo_latency_s: float, drain_s: float, startup_
     each second would bring many times what is needed.
     """
     expected = load.soon_requests_per_s * slo_latency_s + 1.0
-    backlog = max(0.0, load.in_flight - expected)
+    backlog = backlog_of(load.soon_requests_per_s, load.in_flight, slo_latency_s)
     extra = backlog / max(drain_s, slo_latency_s)
     later = max(load.startup_requests_per_s, load.season_requests_per_s)
     facts = [reason("forecast", now_per_s=load.soon_requests_per_s, later_per_s=load.startup_requests_per_s)]
