@@ -160,8 +160,8 @@ knative-e2e: setup ## Knative's own end-to-end tests on the bed (AUTOSCALER=ours
 ISOLATED := unshare --net sh -c 'ip link set lo up && ip address add 192.0.2.2/24 dev lo && exec "$$@"' -
 
 .PHONY: bench-autoscaler
-bench-autoscaler: setup ## CPU, memory, latency, restart and cold start of both autoscalers (ARGS="-n 5000 --mode push"; needs root)
-	$(ISOLATED) $(PYTHON) -m e2e.autoscaler_bench $(ARGS)
+bench-autoscaler: setup ## CPU, memory, latency, restart of both autoscalers (ARGS="-n 5000 --mode push"; CLASS=has: of GPU services; root)
+	$(ISOLATED) $(PYTHON) -m e2e.autoscaler_bench$(if $(filter has,$(CLASS)),.has) $(ARGS)
 
 .PHONY: bench-outage
 bench-outage: setup ## how soon both autoscalers act again after an outage of the API server or of themselves (needs root)

@@ -1,6 +1,6 @@
 """Class has under load: from the first stat that shows a surge until its patch is seen; a line for each size.
 
-`python -m e2e.autoscaler_bench.has`. All revisions have a steady load, one after the other surges: as far as a quota
+`make bench-autoscaler CLASS=has`. All revisions have a steady load, one after the other surges: as far as a quota
 carries (the pod's annotation is patched), or beyond (the Deployment's replicas). The GPUs are objects only.
 """
 
@@ -84,13 +84,13 @@ class Seen:
         for watch in self._watches:
             watch.stop()
 
-    def until_raised(self, namespace: str, name: str, since_s: float, least: float) -> float | None:
-        """When a pod's quota or a Deployment's replicas grew by ``least`` times or more, as Unix seconds."""
+    def until_raised(self, namespace: str, name: str, since_s: float) -> float | None:
+        """When a pod's quota or a Deployment's replicas grew, as Unix seconds."""
         end = time.time() + TOO_LATE_S
         with self._changed:
             while time.time() < end:
                 for at_s, before, after in self._patched.get((namespace, name), ()):
-                    if at_s > since_s and after >= least * before:
+                    if at_s > since_s and after > before:
                         return at_s
                 self._changed.wait(end - time.time())
         return None
@@ -140,7 +140,7 @@ class Scene:
         self.load.change(index, times * STEADY)
         told_s = self.load.told_at(index)
         name = f"r-{index}-pod" if vertical else f"r-{index}-deployment"
-        seen_s = self.seen.until_raised(self.revisions.namespace(index), name, told_s, 1.5)
+        seen_s = self.seen.until_raised(self.revisions.namespace(index), name, told_s)
         self.load.change(index, STEADY)
         return None if seen_s is None else seen_s - told_s
 
