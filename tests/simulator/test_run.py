@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hasgpu.model.intent import parse_intent
 from hasgpu.model.load import StatMessage
 from hasgpu.prediction.queueing import waiting_tail
 from hasgpu.simulator.cluster import Cluster
@@ -13,6 +15,7 @@ from hasgpu.simulator.policies.fixed_slice import fitted
 from hasgpu.simulator.policies.registry import policy_named
 from hasgpu.simulator.result import latencies_s, summary
 from hasgpu.simulator.run import simulate
+from hasgpu.simulator.workload import Workload
 
 from tests.simulator.inputs import function, setup
 
@@ -92,8 +95,6 @@ def test_batches_carry_what_single_requests_cannot() -> None:
 
 
 def _with_batch(batch: str) -> object:
-    from hasgpu.model.intent import parse_intent
-
     return parse_intent({"hasgpu.dev/slo-latency": "100ms", "hasgpu.dev/batch-size": batch}, "p")
 
 
@@ -147,6 +148,34 @@ def test_a_request_at_zero_pods_waits_for_a_start_and_is_counted_as_cold() -> No
     (served,) = cluster.functions.values()
     assert served.requests.cold == 1
     assert latencies_s(served)[0] == pytest.approx(3.3, abs=0.3)
+
+
+def test_a_request_at_a_parked_pod_waits_for_its_quota_alone() -> None:
+    spec = function(intent=parse_intent({"hasgpu.dev/slo-latency": "100ms", "hasgpu.dev/time-quota": "0%-100%"}, "p"))
+    told = np.arange(30.3, 400.0, 40.37)
+    given = replace(setup(spec), workload=Workload(arrivals={"f": told}, horizon_s=400.0))
+    (served,) = simulate(given, policy_named("hasgpu", given)).functions.values()
+    assert served.requests.cold == 0
+    assert latencies_s(served).max() < 0.2
+
+
+def test_activators_tell_of_a_first_request_at_once_and_of_none_twice() -> None:
+    class Told(Fixed):
+        def on_stats(self, cluster: Cluster, stats: Sequence[StatMessage]) -> None:
+            heard.extend((cluster.now, each.average_concurrent_requests, each.request_count) for each in stats)
+
+    heard: list[tuple[float, float, float]] = []
+    arrivals = np.array([2.3, 2.5, 3.2, 5.7])
+    given = replace(setup(), workload=Workload(arrivals={"f": arrivals}, horizon_s=8.0))
+    simulate(given, Told(100, 100))
+    assert [(at, count) for at, _, count in heard] == [
+        (pytest.approx(2.31), 1.0),
+        (pytest.approx(3.01), 1.0),
+        (pytest.approx(4.01), 1.0),
+        (pytest.approx(5.71), 1.0),
+        (pytest.approx(6.01), 0.0),
+    ]
+    assert [mean for _, mean, _ in heard] == [1.0, 0.0, pytest.approx(0.01, rel=0.2), 1.0, 0.0]
 
 
 def test_the_ledger_holds_at_every_tick_of_a_crowd() -> None:

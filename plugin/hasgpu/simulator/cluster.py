@@ -117,10 +117,8 @@ class Cluster:
     def _serve(self, pod: Pod) -> None:
         if pod.terminating:
             return
-        function = self.functions[pod.revision]
         pod.serves_from(self.now)
-        function.balancer.add(pod, self.now)
-        function.signalled = False
+        self.functions[pod.revision].balancer.add(pod, self.now)
 
     def _apply(self, pod: Pod, asked: tuple[int, int]) -> None:
         if pod.key in self._asked and asked[1] > self._asked[pod.key][1]:

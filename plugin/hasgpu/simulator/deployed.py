@@ -64,8 +64,10 @@ class Deployed:
     busy_gone: float = 0.0
     """GPU-seconds of pods that are gone."""
     borrowed_gone: float = 0.0
-    signalled: bool = False
-    """The activator has told of a request at zero pods."""
+    awaits_first: bool = False
+    """The last period was without requests: the activator tells of the next one at once."""
+    told_first: int = 0
+    """Requests of this period that it has told so."""
     _counted: int = 0
     _borrowed: float = 0.0
 

@@ -21,7 +21,7 @@ class Policy(Protocol):
         """Every function has just been deployed: its first pod is there and ready (Knative's initial scale)."""
 
     def on_stats(self, cluster: Cluster, stats: Sequence[StatMessage]) -> None:
-        """What the activators tell, once a second."""
+        """What the activators tell: once a second, and at once of the first request after a second without one."""
 
     def tick(self, cluster: Cluster) -> None:
         """Time has passed."""

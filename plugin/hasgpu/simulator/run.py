@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +27,6 @@ TIMEOUT_S = 300.0
 """Knative's default: a request without an answer by then has failed."""
 NOISE = 0.05
 """Standard deviation of the logarithm of an inference's duration."""
-COLD_SIGNAL_S = 0.01
-"""At zero pods an activator tells of a request at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +123,12 @@ class _Run:
     def go(self) -> None:
         self._policy.start(self.cluster)
         self._agenda.at(self._setup.delays.stat_period_s, self._report)
+        for function in self._functions:
+            self._await_first(function)
         if self._policy.tick_s is not None:
             self._agenda.at(self._policy.tick_s, self._tick)
         while not self._over():
             now = self._agenda.next_s()
-            cold = self._next_cold()
-            if cold is not None and cold.balancer.next_arrival_s() + 1e-9 < now:
-                now = cold.balancer.next_arrival_s() + 1e-9
-                cold.signalled = True
-                self._agenda.at(now + COLD_SIGNAL_S, lambda at, of=cold: self._tell((of,), at))  # type: ignore[misc]
             self._admit(now)
             self.cluster.now = now
             self._agenda.run_due(now)
@@ -154,10 +149,6 @@ class _Run:
         requests = drawn_requests(self._setup, spec)
         horizon_s = self._setup.workload.horizon_s
         return Deployed(spec, requests, Balancer(requests), Account(horizon_s), Account(horizon_s))
-
-    def _next_cold(self) -> Deployed | None:
-        waiting = [each for each in self._functions if not each.balancer.pods and not each.signalled]
-        return min(waiting, key=lambda each: each.balancer.next_arrival_s(), default=None)
 
     def _admit(self, until_s: float) -> None:
         if self.cluster.gates.coupled:
@@ -182,56 +173,53 @@ class _Run:
             elif pod is not None:
                 pod.advance(at)
 
+    def _await_first(self, function: Deployed) -> None:
+        """After a period without any, the activator tells of the first request at once, as a concurrency of one."""
+        first_s = function.balancer.next_arrival_s() + 1e-9
+        function.awaits_first = True
+        if first_s < math.inf:
+            self._agenda.at(first_s, lambda now: self._first(function, now))
+
+    def _first(self, function: Deployed, now: float) -> None:
+        function.awaits_first, function.told_first = False, 1
+        self._send([_told(function, 1.0, 1, now)])
+
     def _report(self, now: float) -> None:
         """All activators tell, each second, of the revisions that have something to tell."""
         period_s = self._setup.delays.stat_period_s
-        messages = [self._message(each, now, period_s) for each in self._functions]
-        for function, message in zip(self._functions, messages, strict=True):
-            function.samples.append(
-                Sample(
-                    now,
-                    round(message.request_count),
-                    function.share() + function.new_borrowed() / period_s,
-                    len(function.pods),
-                    len(function.balancer.pods),
-                )
-            )
-        told = [each for each in messages if each.request_count or each.average_concurrent_requests]
-        self._agenda.at(now + self._setup.delays.stat_s, lambda at: self._policy.on_stats(self.cluster, told))
+        told = []
+        for function in self._functions:
+            count, ready = function.new_requests(), len(function.balancer.pods)
+            mean = function.requests.in_flight_mean(function.balancer.arrived, now - period_s, now)
+            share = function.share() + function.new_borrowed() / period_s
+            function.samples.append(Sample(now, count, share, len(function.pods), ready))
+            if count or mean:
+                # What was told of the first request is not told again.
+                first, function.told_first = function.told_first, 0
+                told.append(_told(function, max(0.0, mean - first), count - first, now))
+            elif not function.awaits_first:
+                self._await_first(function)
+        self._send(told)
         self._agenda.at(now + period_s, self._report)
 
-    def _tell(self, functions: tuple[Deployed, ...], now: float) -> None:
-        told = [
-            StatMessage(
-                key=each.key,
-                pod_name="activator",
-                average_concurrent_requests=float(len(each.balancer.waiting)),
-                average_proxied_concurrent_requests=0.0,
-                request_count=float(len(each.balancer.waiting)),
-                proxied_request_count=0.0,
-                process_uptime_s=now,
-                timestamp_s=now,
-            )
-            for each in functions
-            if each.balancer.waiting
-        ]
-        if told:
-            self._policy.on_stats(self.cluster, told)
-
-    def _message(self, function: Deployed, now: float, period_s: float) -> StatMessage:
-        mean = function.requests.in_flight_mean(function.balancer.arrived, now - period_s, now)
-        return StatMessage(
-            key=function.key,
-            pod_name="activator",
-            average_concurrent_requests=mean,
-            average_proxied_concurrent_requests=0.0,
-            request_count=float(function.new_requests()),
-            proxied_request_count=0.0,
-            process_uptime_s=now,
-            timestamp_s=now,
-        )
+    def _send(self, told: Sequence[StatMessage]) -> None:
+        at = self.cluster.now + self._setup.delays.stat_s
+        self._agenda.at(at, lambda _: self._policy.on_stats(self.cluster, told))
 
     def _tick(self, now: float) -> None:
         self._policy.tick(self.cluster)
         assert self._policy.tick_s is not None
         self._agenda.at(now + self._policy.tick_s, self._tick)
+
+
+def _told(function: Deployed, concurrency: float, count: int, now: float) -> StatMessage:
+    return StatMessage(
+        key=function.key,
+        pod_name="activator",
+        average_concurrent_requests=concurrency,
+        average_proxied_concurrent_requests=0.0,
+        request_count=float(count),
+        proxied_request_count=0.0,
+        process_uptime_s=now,
+        timestamp_s=now,
+    )

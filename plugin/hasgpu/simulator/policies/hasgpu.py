@@ -54,6 +54,11 @@ class _Record:
     cap_percent: int = 100
     last: Decision | None = None
 
+    @property
+    def nothing_decided(self) -> bool:
+        """A request finds neither pods nor time: the leader looks at once, not at its next tick."""
+        return self.last is None or not self.last.desired_pods or not self.last.capacity_requests_per_s
+
 
 class Hasgpu:
     """One leader."""
@@ -74,8 +79,11 @@ class Hasgpu:
         self._records: dict[RevisionKey, _Record] = {}
         self._moves = Moves()
         self._again_s = 0.0
+        self._due_s = 0.0
+        """When the activators tell of a whole period next."""
 
     def start(self, cluster: Cluster) -> None:
+        self._due_s = cluster.delays.stat_period_s + cluster.delays.stat_s - 1e-6
         ledger = cluster.ledger(100 - self._belief.lent_percent)
         for key, function in cluster.functions.items():
             record = _Record(
@@ -89,7 +97,11 @@ class Hasgpu:
     def on_stats(self, cluster: Cluster, stats: Sequence[StatMessage]) -> None:
         for message in stats:
             self._records[message.key].load.take(message, cluster.now)
-        self.tick(cluster)
+        if cluster.now >= self._due_s:
+            self._due_s += cluster.delays.stat_period_s
+            self.tick(cluster)
+        elif any(self._records[message.key].nothing_decided for message in stats):
+            self.tick(cluster)
 
     def tick(self, cluster: Cluster) -> None:
         """One pass, as HasClass makes it."""
