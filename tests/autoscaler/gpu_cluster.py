@@ -87,14 +87,18 @@ class GpuCluster:
         self.api.create(
             "/api/v1/nodes", {"metadata": {"name": "node-1", "labels": labels}, "status": {"conditions": [ready]}}
         )
+        self.add_gpu("gpu-a", GPU, memory)
+
+    def add_gpu(self, name: str, uuid: str, memory: str = "16Gi") -> None:
+        """Another GPU of the node."""
         conditions = [{"type": "Healthy", "status": "True"}, {"type": "MPSReady", "status": "True"}]
         self.api.create(
             "/apis/hasgpu.dev/v1alpha1/gpus",
             {
-                "metadata": {"name": "gpu-a"},
+                "metadata": {"name": name},
                 "spec": {
                     "node": "node-1",
-                    "uuid": GPU,
+                    "uuid": uuid,
                     "product": "Emulated-V100",
                     "memory": memory,
                     "smCount": 80,

@@ -154,6 +154,7 @@ def test_traces_over_http_are_read() -> None:
         pytest.param({"risk-quantile": "1"}, id="no risk at all"),
         pytest.param({"season": "on"}, id="a season that is on"),
         pytest.param({"capacity-margin-percent": "95"}, id="a margin that leaves nothing"),
+        pytest.param({"move-after": "-1s"}, id="moves before they could have been of use"),
         pytest.param({"lent-percent": "95"}, id="rows that give away too little for a slice"),
         pytest.param({"mps-client-limit": "61"}, id="more clients than MPS serves"),
         pytest.param({"replace": "always"}, id="an unknown way to replace"),

@@ -123,7 +123,8 @@ class Allocator:
             "hasgpu.time_quota_percent": found.time_quota.percent,
         }
         with self._tracing.span("place", parent=_admitted(pod), links=links, attributes=attributes) as span:
-            if self._writer.place(pod, found, node, span.traceparent, one.now):
+            twin_of = plan.twin_of if plan is not None and plan.slice == found else ""
+            if self._writer.place(pod, found, node, span.traceparent, one.now, twin_of=twin_of):
                 self._telling.placed(pod, found, one.now)
             else:
                 span.fail("not written")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.decision.hybrid import decide
@@ -38,6 +38,7 @@ from .observed_load import ObservedLoad, horizons
 from .our_revisions import OurRevisions
 from .own_writes import OwnWrites
 from .plan_book import PlanBook
+from .planned_moves import PlannedMoves
 from .profile_book import ProfileBook
 from .profile_fitting import ProfileFitting
 from .recorded_load import SlotClock
@@ -97,6 +98,7 @@ class HasClass:
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
         self._writer = DecisionWriter(around, writer, self._telling)
         self._allocator = Allocator(self._intents, self._plans, writer, self._telling, around.tracing)
+        self._moves = PlannedMoves(around.settings, self._plans, writer)
         self._records: dict[RevisionKey, ScaledRevision] = {}
         self._forecasts = self._empty_board()
         self._lock = threading.Lock()
@@ -128,6 +130,7 @@ class HasClass:
         self._forecasts = self._empty_board()
         self._agenda.clear()
         self._plans.clear()
+        self._moves.begin()
         self._own_writes.clear()
         self._lookout.forget()
         self._book.clear()
@@ -194,8 +197,10 @@ class HasClass:
         self._record_loads(ours, now)
         self._plans.enter(ledger, now)
         one = Pass(world=world, ledger=ledger, policy=self._policy(), podautoscalers=ours, now=now)
+        self._moves.prepare(one)
         self._allocator.run(one)
         if self._hearing.trusts_silence:  # else nothing is lowered, so nobody can give way
+            self._moves.look(one, self._records)
             for key in ours:
                 for need in self._records[key].needs:
                     ledger.tell(need)
@@ -228,6 +233,9 @@ class HasClass:
         if seen is None:
             return None
         view, policy = seen
+        moving = self._moves.moving(view.key)
+        if moving is not None:
+            view = replace(view, moving=moving)
         if self._hearing.trusts_silence:
             tell_needs(view, one.ledger, record.state, policy, one.now)
             told = (one.ledger.need_of(each.pod) for each in view.placements)
@@ -246,7 +254,8 @@ class HasClass:
         pods = self._writer.carry_out(decision, pa, record, one.world, one.now)
         if decision.plans:
             processes = int(pa.metadata.annotations.get(keys.GPU_PROCESSES, "1"))
-            self._plans.add(decision.key, decision.plans, processes, record.decided_in, one.now)
+            twin_of = self._moves.ask(decision)
+            self._plans.add(decision.key, decision.plans, processes, record.decided_in, one.now, twin_of=twin_of)
         if decision.desired_pods == 0:
             self._plans.drop(decision.key)
         shares = [
@@ -319,7 +328,11 @@ class HasClass:
 
     def _policy(self) -> Policy:
         settings = self._around.settings.hasgpu.value
-        return Policy(replace_after_s=settings.replace_after_s, recreate=settings.replace == "recreate")
+        return Policy(
+            replace_after_s=settings.replace_after_s,
+            recreate=settings.replace == "recreate",
+            move_after_s=settings.move_after_s,
+        )
 
 
 def _service(pa: PodAutoscaler) -> tuple[str, str]:

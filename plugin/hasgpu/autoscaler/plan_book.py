@@ -26,6 +26,8 @@ class Plan:
     traceparent: str
     until_s: float
     entry: PodKey
+    twin_of: str = ""
+    """UID of the pod whose place the next one is to take."""
 
 
 class PlanBook:
@@ -46,13 +48,21 @@ class PlanBook:
             self._keep(revision, kept)
 
     def add(
-        self, revision: RevisionKey, slices: Iterable[GpuSlice], processes: int, traceparent: str, now: float
+        self,
+        revision: RevisionKey,
+        slices: Iterable[GpuSlice],
+        processes: int,
+        traceparent: str,
+        now: float,
+        *,
+        twin_of: str = "",
     ) -> None:
         """Promises made by a decision; the deciding pass's ledger holds them already."""
         for entry in slices:
             self._made += 1
             key = PodKey(revision.namespace, f"{revision.name} plan", f"plan-{self._made}")
-            self._plans.setdefault(revision, []).append(Plan(entry, processes, traceparent, now + PLAN_S, key))
+            plan = Plan(entry, processes, traceparent, now + PLAN_S, key, twin_of)
+            self._plans.setdefault(revision, []).append(plan)
 
     def of(self, revision: RevisionKey) -> tuple[GpuSlice, ...]:
         """The revision's open plans."""

@@ -42,14 +42,15 @@ class SliceWriter:
         self._session, self._writes, self._still_leading = session, writes, still_leading
         self._recent: deque[float] = deque()
 
-    def place(self, pod: Pod, entry: GpuSlice, node: Node, traceparent: str, now: float) -> bool:
+    def place(self, pod: Pod, entry: GpuSlice, node: Node, traceparent: str, now: float, *, twin_of: str = "") -> bool:
         """Gives a gated pod its slice and node and takes the gate away, all in one patch."""
+        twin = {keys.SLICE_TWIN_OF: twin_of} if twin_of else {}
         gate = next(i for i, each in enumerate(pod.spec.scheduling_gates) if each.name == keys.SCHEDULING_GATE)
         gate_path = path_to("spec", "schedulingGates", gate)
         hostname = node.metadata.labels.get(HOSTNAME_LABEL, node.metadata.name)
         ops = [
             test(f"{gate_path}/name", keys.SCHEDULING_GATE),
-            *_annotated(pod, {**slice_annotations(entry), keys.SLICE_TRACEPARENT: traceparent}),
+            *_annotated(pod, {**slice_annotations(entry), keys.SLICE_TRACEPARENT: traceparent, **twin}),
             add(path_to("spec", "nodeSelector", HOSTNAME_LABEL), hostname)
             if pod.spec.node_selector
             else add("/spec/nodeSelector", {HOSTNAME_LABEL: hostname}),
@@ -74,6 +75,11 @@ class SliceWriter:
         """Tells Kubernetes' ReplicaSet controller which pod leaves first; takes it back where it stays."""
         cost = path_to("metadata", "annotations", keys.POD_DELETION_COST)
         return self._patch(_key(pod), [add(cost, _UNNEEDED_COST) if unneeded else remove(cost)], now)
+
+    def mark_moving(self, pod: Pod, frees: str, now: float) -> bool:
+        """Tells who leads next that a pod is to be moved, and for which GPU; empty: no longer."""
+        note = path_to("metadata", "annotations", keys.SLICE_MOVES_FOR)
+        return self._patch(_key(pod), [add(note, frees) if frees else remove(note)], now)
 
     def evict(self, pod: PodKey, now: float) -> bool:
         """Deletes a pod, and only that one."""

@@ -64,7 +64,9 @@ class Moves:
     def due(self, policy: Policy, now: float, *, starved: bool) -> bool:
         """Whether it is time for another look."""
         wait_s = MOVING_LOOK_S if self.plan is not None else STARVED_LOOK_S if starved else LOOK_S
-        return policy.move_after_s > 0.0 and (self.looked_s is None or not 0.0 <= now - self.looked_s < wait_s)
+        if self.plan is None and not policy.move_after_s:
+            return False
+        return self.looked_s is None or not 0.0 <= now - self.looked_s < wait_s
 
     @property
     def emptying(self) -> str | None:
@@ -91,6 +93,8 @@ class Cluster:
 
 def next_moves(moves: Moves, seen: Cluster, policy: Policy, now: float) -> Moves:
     """The moves to make after another look, where one is due."""
+    if not policy.move_after_s:
+        return Moves(looked_s=now)
     if moves.plan is None:
         return _begun(moves, seen, policy, now)
     first = moves.plan.moves[0]

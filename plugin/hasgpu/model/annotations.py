@@ -38,6 +38,10 @@ SLICE_GPU_MEMORY = "slice.hasgpu.dev/gpu-memory"
 SLICE_TIME_QUOTA = "slice.hasgpu.dev/time-quota"
 SLICE_GENERATION = "slice.hasgpu.dev/generation"
 SLICE_TRACEPARENT = "slice.hasgpu.dev/traceparent"
+SLICE_MOVES_FOR = "slice.hasgpu.dev/moves-for"
+"""On a pod that is to be moved: the GPU that is emptied by it."""
+SLICE_TWIN_OF = "slice.hasgpu.dev/twin-of"
+"""On a pod that was made to take another's place: that one's UID."""
 POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 # Knative's keys that we read or stamp.

@@ -55,6 +55,8 @@ class HasgpuSettings:
     replace: Replace = "keep-last"
     """On a full GPU a new revision may evict old pods, but (keep-last) never the last Ready one."""
     replace_after_s: float = 30.0
+    move_after_s: float = 300.0
+    """Pods are moved once that could have freed a GPU for so long; 0: never."""
     progress_deadline: str = "1h"
     """Stamped on GPU revisions: waiting for room must not fail them."""
     runtime_class_name: str = "nvidia"
@@ -87,6 +89,7 @@ def parse_hasgpu(data: Mapping[str, str]) -> HasgpuSettings:
         mps_client_limit=texts.int32("mps-client-limit", 48),
         replace=cast("Replace", texts.choice("replace", "keep-last", "keep-last", "recreate")),
         replace_after_s=texts.duration_s("replace-after", 30.0),
+        move_after_s=texts.duration_s("move-after", 300.0),
         progress_deadline=texts.text("progress-deadline", "1h"),
         runtime_class_name=texts.text("runtime-class-name", "nvidia"),
         tolerations=_tolerations(texts),
@@ -112,6 +115,7 @@ def _check(texts: Texts, settings: HasgpuSettings) -> None:
     # CUDA MPS serves at most 48 clients on Volta and newer (60 from driver 570 on): a lower limit leaves room.
     texts.require(1 <= settings.mps_client_limit <= 60, "mps-client-limit", "must be in [1, 60]")
     texts.require(settings.replace_after_s >= 0, "replace-after", "cannot be negative")
+    texts.require(settings.move_after_s >= 0, "move-after", "cannot be negative")
     texts.require(
         deadline_s > 0 and deadline_s == int(deadline_s), "progress-deadline", "must be positive, whole seconds"
     )
