@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from hasgpu.prediction.capacity import CapacityTerms, capacity_table, latency_quantile_s
-from hasgpu.prediction.surface import NEAR_SPREAD, Surface, surface_of_work
+from hasgpu.prediction.surface import NEAR_SPREAD, Line, Surface, surface_of_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +110,22 @@ def test_large_batches_are_reckoned_in_groups_quickly_and_serve_about_as_much_wh
         rates.append(capacity_table(cheap, terms).rate(100, 100))
         assert time.process_time() - began_s < 5.0
     assert rates == pytest.approx([rates[0]] * 4, rel=0.15)
+
+
+def test_under_the_launch_gate_doubt_about_launching_and_interference_cost_capacity() -> None:
+    launching = Line(at=(0.0,), log_seconds=(math.log(0.1),), slope_below=0.0, slope_above=0.0)
+    doubt = Line(at=(0.0,), log_seconds=(math.log(0.2),), slope_below=0.0, slope_above=0.0)
+    sure = dataclasses.replace(surface(0.01), over_quota=launching)
+    terms = dataclasses.replace(TERMS, gate="launch")
+
+    def rate(of: Surface, terms: CapacityTerms) -> float:
+        return capacity_table(of, terms).rate(50, 50)
+
+    unsure = dataclasses.replace(sure, launch_spreads=doubt)
+    slower = dataclasses.replace(sure, over_quota=dataclasses.replace(launching, log_seconds=(math.log(0.12),)))
+    assert rate(unsure, terms) == pytest.approx(rate(slower, terms))
+    assert rate(unsure, dataclasses.replace(terms, edge=0.0)) == pytest.approx(rate(sure, terms))
+    assert rate(sure, dataclasses.replace(terms, margin=0.2)) == pytest.approx(rate(slower, terms))
 
 
 def test_under_the_launch_gate_a_gpu_bound_model_keeps_its_rate_at_half_the_quota() -> None:

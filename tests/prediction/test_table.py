@@ -26,6 +26,20 @@ def test_the_surface_read_from_the_table_is_the_one_that_was_fitted() -> None:
     assert surface.launch_s(20) == pytest.approx(TABLE.predict(product_of((1,), (100,), (20,))).latency_s[0], rel=1e-3)
 
 
+def test_wherever_launching_is_what_takes_time_its_edge_covers_the_interval_on_every_share() -> None:
+    surface = to_surface(json.loads(json.dumps(to_learned(TABLE))))
+    for quota in (10, 30, 50):
+        edge_s = surface.launch_s(quota) * (1.0 + surface.launch_spread(quota))
+        for sm in (5, 20, 100):
+            if surface.work_s(1, sm) <= surface.launch_s(quota):
+                assert edge_s >= TABLE.predict(product_of((1,), (sm,), (quota,))).high_s[0] * 0.999
+
+
+def test_a_table_of_before_launch_spreads_were_kept_is_still_read() -> None:
+    learned = {key: value for key, value in to_learned(TABLE).items() if key != "launchSpread"}
+    assert to_surface(learned).launch_spread(30) < 0.001
+
+
 def test_the_table_fits_an_object_many_times_over() -> None:
     assert len(json.dumps(to_learned(TABLE))) < MOST_BYTES / 8
 

@@ -221,7 +221,7 @@ def _launch_rates(
     alone_rates = shared_rates = np.zeros((len(sms), len(_QUOTAS)))
     for batch in _batches(terms.batch_size):
         work = _careful_work_s(surface, terms, batch, sms)
-        service = np.maximum(work[:, None], _launch_times_s(surface)[None, :])
+        service = np.maximum(work[:, None], _careful_launch_s(surface, terms)[None, :])
         late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])
         shared = np.stack([_of_two(each, r) for each, r in zip(late, LOADS, strict=True)])
         pace = batch / service
@@ -255,6 +255,13 @@ def _lone_latency_s(surface: Surface, terms: CapacityTerms, alone: Floats) -> Fl
 
 def _launch_times_s(surface: Surface) -> Floats:
     return np.array([surface.launch_s(round(100 * q)) for q in _QUOTAS])
+
+
+def _careful_launch_s(surface: Surface, terms: CapacityTerms) -> Floats:
+    """Launch times at the edge of their interval, by quota."""
+    spreads = np.array([surface.launch_spread(round(100 * q)) for q in _QUOTAS])
+    result: Floats = _launch_times_s(surface) * (1.0 + terms.edge * spreads) * (1.0 + terms.margin)
+    return result
 
 
 def _rising(rates: Floats) -> Floats:

@@ -18,10 +18,12 @@ from .surface import Line, Surface
 VERSION = 1
 MOST_BYTES = 64 * 1024
 _DIGITS = 5
+_LEAST = 1e-4
+"""Of a spread: logarithms are taken of it."""
 
 
 def to_learned(table: RappTable) -> dict[str, Any]:
-    """What is written: work and its half-width at quota 100, and the launch time of one request on the whole GPU."""
+    """What is written: work and its half-width at quota 100, and launching one request on the whole GPU."""
     whole = table.quotas.index(100)
     return {
         "version": VERSION,
@@ -33,7 +35,18 @@ def to_learned(table: RappTable) -> dict[str, Any]:
         "workMs": [_rounded(1000.0 * np.exp(line)) for line in table.log_latency[:, :, whole]],
         "spread": [_rounded(np.expm1(line)) for line in table.half_width[:, :, whole]],
         "launchMs": _rounded(1000.0 * np.exp(table.log_latency[0, -1, :])),
+        "launchSpread": _rounded(np.expm1(_launch_excess(table))),
     }
+
+
+def _launch_excess(table: RappTable) -> Any:
+    """(quota): how far above the launch time on the whole GPU the interval reaches where launching is what takes time.
+
+    In logarithms; launching is taken not to depend on the SM share, so what it does depend is part of the doubt.
+    """
+    launch, work = table.log_latency[0, -1, :], table.log_latency[0, :, table.quotas.index(100)]
+    reaches = table.log_latency[0] + table.half_width[0]
+    return np.where(work[:, None] <= launch[None, :], reaches - launch[None, :], _LEAST).max(axis=0, initial=_LEAST)
 
 
 def to_surface(learned: Mapping[str, Any]) -> Surface:
@@ -43,11 +56,13 @@ def to_surface(learned: Mapping[str, Any]) -> Surface:
     batches, sms, quotas = (_wholes(learned, key) for key in ("batches", "sms", "quotas"))
     work, spread = (_lines(learned, key, batches, sms) for key in ("workMs", "spread"))
     launch = _row("launchMs", learned.get("launchMs"), len(quotas))
+    launch_spread = learned.get("launchSpread", [_LEAST] * len(quotas))
     return Surface(
         batches=batches,
         over_sm=tuple(_line(sms, [v / 1000.0 for v in row], slope_below=-1.0) for row in work),
         over_quota=_line(quotas, [v / 1000.0 for v in launch], slope_below=-1.0),
         spreads=tuple(_line(sms, row, slope_below=0.0) for row in spread),
+        launch_spreads=_line(quotas, _row("launchSpread", launch_spread, len(quotas)), slope_below=0.0),
     )
 
 

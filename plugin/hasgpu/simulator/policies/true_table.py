@@ -5,7 +5,7 @@ from __future__ import annotations
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.profile import Cell, Gate, LatencyProfile, Measurement
 from hasgpu.prediction.capacity import SM_PERCENTS, CapacityTerms, capacity_table
-from hasgpu.prediction.surface import NEAR_SPREAD, fit_surface
+from hasgpu.prediction.surface import fit_surface
 from hasgpu.simulator.functions_file import FunctionSpec
 
 _QUOTAS = tuple(range(10, 100, 10))
@@ -35,7 +35,6 @@ def true_table(spec: FunctionSpec, gate: Gate, window_s: float, percentile: floa
         overhead_s=spec.overhead_s,
         window_s=window_s,
         gate=gate,
-        # The table takes work at the edge of its interval; this takes it back.
-        margin=1.0 / (1.0 + NEAR_SPREAD) - 1.0,
+        edge=0.0,
     )
     return capacity_table(surface, terms, extra_sm_percents=(sm.percent,) if sm is not None else ())
