@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hasgpu.model.intent import parse_intent
+from hasgpu.model.profile import Cell
 from hasgpu.simulator.bound import LeastCost, least_gpu_seconds, served_at_the_bound
 from hasgpu.simulator.policies.registry import POLICIES, policy_named
 from hasgpu.simulator.result import summary
 from hasgpu.simulator.run import simulate
+from hasgpu.simulator.truth import truth_of_cells
 from hasgpu.simulator.workload import Workload
 
 from tests.simulator.inputs import function, setup
@@ -28,6 +31,40 @@ def test_every_policy_allocates_at_least_the_bound(name: str, gate: str) -> None
         cluster = simulate(given, policy_named(name, given))
         for served in cluster.functions.values():
             assert served.allocated.total >= least_gpu_seconds(given, served) - 1e-9
+
+
+@pytest.mark.parametrize("gate", ["gpu-time", "launch"])
+def test_a_policy_that_keeps_to_no_partition_and_answers_late_allocates_at_least_the_bound(gate: str) -> None:
+    told = {"hasgpu.dev/slo-latency": "100ms", "hasgpu.dev/sm-partition": "10%"}
+    steep = truth_of_cells([Cell(batch=1, sm_percent=sm, quota_percent=100, latency_ms=ms) for sm, ms in STEEP])
+    spec = function("a", intent=parse_intent(told, "p"), truth=steep, max_scale=1)
+    given = setup(spec, rate=60.0, seconds=8.0, noise=1.0, gate=gate)  # type: ignore[arg-type]
+    (served,) = simulate(given, policy_named("kpa-whole", given)).functions.values()
+    assert served.allocated.total >= least_gpu_seconds(given, served) - 1e-9
+
+
+STEEP = ((10, 400.0), (100, 15.0))
+"""A kernel that needs more than a tenth of the GPU: a whole one costs less for each request."""
+
+
+@pytest.mark.parametrize("gate", ["gpu-time", "launch"])
+@pytest.mark.parametrize(
+    ("slo", "overhead_s", "late"),
+    [
+        pytest.param("5ms", 0.0, 1.0, id="no slice is fast enough"),
+        pytest.param("100ms", 0.1, 1.0, id="the objective is used up outside the GPU"),
+        pytest.param("100ms", 0.2, 1.0, id="the objective is less than what is outside the GPU"),
+        pytest.param("1h", 0.0, 0.0, id="the objective is later than a request is given up"),
+    ],
+)
+def test_the_bound_answers_everything_in_its_own_time(gate: str, slo: str, overhead_s: float, late: float) -> None:
+    spec = function("a", 20.0, intent=parse_intent({"hasgpu.dev/slo-latency": slo}, "p"), overhead_s=overhead_s)
+    given = setup(spec, rate=15.0, seconds=20.0, gate=gate)  # type: ignore[arg-type]
+    result = summary(served_at_the_bound(given), 20.0, lambda function: least_gpu_seconds(given, function))
+    json.dumps(result, allow_nan=False)
+    assert result["failed"] == 0
+    assert result["violations"]["slo"] == late  # type: ignore[index]
+    assert result["mean_gpus"] > 0.0  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("gate", ["gpu-time", "launch"])

@@ -122,7 +122,8 @@ def test_the_verb_writes_what_the_contract_says_and_the_same_bytes_again(tmp_pat
         assert figures["failed"] == 0
         assert set(figures["latency_ms"]) == {"p50", "p95", "p99", "max"}
         assert set(figures["violations"]) == {"1.5", "2", "3", "5", "slo"}
-        assert set(figures["gpu_seconds"]) == {"allocated", "busy"}
+        assert set(figures["gpu_seconds"]) == {"allocated", "busy", "least"}
+        assert 0.0 < figures["gpu_seconds"]["least"] < figures["gpu_seconds"]["allocated"]
         assert set(figures["changes"]) == {"vertical", "out", "in"}
         assert {"mean_gpus", "whole_gpus", "cold_starts"} <= set(figures)
         assert (tmp_path / "out" / figures["decisions_file"]).exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from hasgpu.model.profile import Gate
-from hasgpu.simulator.bound import served_at_the_bound
+from hasgpu.simulator.bound import least_gpu_seconds, served_at_the_bound
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import products, read_functions
 from hasgpu.simulator.gates import RowPolicy
@@ -49,6 +49,7 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         workload = read_workload(order.workload, [each.name for each in functions], order.seed)
     except InputError as error:
         raise Trouble(str(error)) from error
+    order.output.mkdir(parents=True, exist_ok=True)
     setup = Setup(
         functions=functions,
         workload=workload,
@@ -65,16 +66,15 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         except ValueError as error:
             raise Trouble(str(error)) from error
     result = {
-        **summary(cluster, workload.horizon_s),
+        **summary(cluster, workload.horizon_s, lambda function: least_gpu_seconds(setup, function)),
         "policy": order.policy,
         "gate": order.gate,
         "seed": order.seed,
         "gpus": order.gpus,
         "horizon_s": workload.horizon_s,
     }
-    order.output.mkdir(parents=True, exist_ok=True)
     (order.output / DECISIONS_FILE).write_text("".join(f"{line}\n" for line in cluster.log.lines), encoding="utf-8")
-    (order.output / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (order.output / "result.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if order.plots:
         with progress.step("drawing"):
             draw(cluster, order.output)

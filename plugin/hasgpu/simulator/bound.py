@@ -28,33 +28,38 @@ _QUOTAS = tuple(range(5, 101))
 
 
 class LeastCost:
-    """GPU-seconds of one request by the time it may take; infinite where no slice is so fast."""
+    """GPU-seconds of one request by the time it may take; infinite where no slice is so fast.
+
+    Of what F.yaml says only the batch size binds every policy: SM partition, quota bounds and scale bounds don't count.
+    """
 
     def __init__(self, spec: FunctionSpec, gate: str) -> None:
         self._slack_s = np.linspace(0.0, max(spec.slo_s - spec.overhead_s, 1e-6) * 2.0, _GRID)
         self._cost = np.full(_GRID, np.inf)
-        explicit = spec.intent.sm_partition
-        shares = (explicit.percent,) if explicit is not None else tuple(range(1, 101))
-        for seconds, cost in _hulls(spec.truth, shares, spec.intent.batch_size, gate):
+        hulls = _hulls(spec.truth, spec.intent.batch_size, gate)
+        for seconds, cost in hulls:
             # Each grid point stands for all slacks up to the next one: the cost there is never above the true one.
             ahead = np.append(self._slack_s[1:], self._slack_s[-1])
             values = np.interp(ahead, seconds, cost)
             self._cost = np.minimum(self._cost, np.where(ahead >= seconds[0], values, np.inf))
-        self.unhurried = float(self._cost.min())
+        self.unhurried = float(min(cost[-1] for _, cost in hulls))
+        """With all the time in the world, which is what the last grid point stands for."""
+        self._cost[-1] = self.unhurried
+        self._fastest_s = float(min(seconds[0] for seconds, _ in hulls))
 
     def of(self, slack_s: Floats) -> Floats:
         """By slack, never above the truth."""
         index = np.clip((slack_s / self._slack_s[1]).astype(np.int64), 0, _GRID - 1)
-        result: Floats = np.where(slack_s > 0.0, self._cost[index], np.inf)
+        result: Floats = np.where(slack_s >= self._fastest_s, self._cost[index], np.inf)
         return result
 
 
 @lru_cache(maxsize=1000)
-def _hulls(truth: Truth, shares: tuple[int, ...], batch_size: int, gate: str) -> tuple[tuple[Floats, Floats], ...]:
+def _hulls(truth: Truth, batch_size: int, gate: str) -> tuple[tuple[Floats, Floats], ...]:
     """Seconds (rising) and GPU-seconds (falling) of one request's part, for each batch and SM share."""
     found = []
     for batch in range(1, batch_size + 1):
-        for sm in shares:
+        for sm in range(1, 101):
             if gate == "gpu-time":
                 work = truth.work_s(batch, sm)
                 found.append((np.array([work]), np.array([sm / 100.0 * work / batch])))
@@ -87,7 +92,7 @@ def least_gpu_seconds(setup: Setup, function: Deployed) -> float:
     horizon_s = setup.workload.horizon_s
     arrived = requests.arrivals()
     counted = (latencies_s(function) <= spec.slo_s) & (arrived + spec.slo_s <= horizon_s)
-    slack = (spec.slo_s - spec.overhead_s) / noise[counted]
+    slack = (spec.slo_s - requests.overhead_s[counted]) / noise[counted]
     costs = LeastCost(spec, setup.gate).of(slack) * noise[counted]
     return float(costs[np.isfinite(costs)].sum())
 
@@ -105,13 +110,14 @@ def served_at_the_bound(setup: Setup) -> Cluster:
         spec, requests = function.spec, function.requests
         noise = _noise(spec, np.frombuffer(requests.noise, dtype=np.float64))
         costs = LeastCost(spec, setup.gate)
-        slack = (spec.slo_s - spec.overhead_s) / noise
-        each = costs.of(slack) * noise
+        left_s = spec.slo_s - requests.overhead_s
+        each = costs.of(left_s / noise) * noise
         in_time = np.isfinite(each)
         total = float(np.where(in_time, each, costs.unhurried * noise).sum())
         # In time where any slice is fast enough; when exactly does not matter to the bound.
-        late_s = spec.truth.work_s(1, 100) * noise
-        taken = np.where(in_time, (spec.slo_s - spec.overhead_s) * (1.0 - 1e-6), np.maximum(late_s, spec.slo_s))
+        alone_s = spec.truth.work_s(1, 100) * noise
+        just_s = 1e-6 * spec.slo_s
+        taken = np.where(in_time, np.minimum(alone_s, left_s - just_s), np.maximum(alone_s, left_s + just_s))
         requests.finishes()[:] = requests.arrivals() + taken
         function.allocated.total = total
         function.busy_gone = total if setup.gate == "gpu-time" else 0.0

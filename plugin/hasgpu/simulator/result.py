@@ -5,7 +5,8 @@ A request is late at a multiple where its latency exceeds multiple x slo-base, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +28,22 @@ def latencies_s(function: Deployed) -> Floats:
     return result
 
 
-def summary(cluster: Cluster, horizon_s: float) -> dict[str, object]:
-    """Overall, with one entry a function under ``functions``."""
+def summary(
+    cluster: Cluster, horizon_s: float, least_gpu_seconds: Callable[[Deployed], float] | None = None
+) -> dict[str, object]:
+    """Overall, with one entry a function under ``functions``; ``least_gpu_seconds`` is told beside what was
+    allocated."""
     functions = list(cluster.functions.values())
     overall = _figures(functions, horizon_s, cluster.hosts.total / horizon_s)
-    overall["functions"] = {
-        each.spec.name: _figures([each], horizon_s, each.hosts.total / horizon_s) for each in functions
-    }
-    return overall
+    singles = {each.spec.name: _figures([each], horizon_s, each.hosts.total / horizon_s) for each in functions}
+    if least_gpu_seconds is not None:
+        least = {each.spec.name: least_gpu_seconds(each) for each in functions}
+        for figures, value in ((overall, sum(least.values())), *((singles[name], least[name]) for name in singles)):
+            figures["gpu_seconds"]["least"] = round(value, 6)
+    return {**overall, "functions": singles}
 
 
-def _figures(functions: Sequence[Deployed], horizon_s: float, whole_gpus: float) -> dict[str, object]:
+def _figures(functions: Sequence[Deployed], horizon_s: float, whole_gpus: float) -> dict[str, Any]:
     taken = [latencies_s(each) for each in functions]
     everything = np.concatenate(taken) if taken else np.zeros(0)
     answered = everything[np.isfinite(everything)] * 1000.0
