@@ -18,7 +18,7 @@ from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.deployed import Deployed
 
 from .fixed_slice import fitted
-from .throughput import Sizing, Throughput, throughput_of
+from .throughput import Sizing, Throughput, allowed, throughput_of
 from .trailing_rate import LastSeconds
 
 QUOTAS = tuple(range(10, 101, 10))
@@ -48,8 +48,9 @@ class DiluLike:
     def start(self, cluster: Cluster) -> None:
         for key, function in cluster.functions.items():
             throughput = throughput_of(function.spec, self._belief, self._sizing)
-            unit = throughput.best_unit(tuple(q for q in QUOTAS if q * self._growth <= 100) or (100,))
-            limit = min(100, int(unit[1] * self._growth))
+            # Where no slice that leaves room to grow meets the SLO, one that leaves less.
+            unit = throughput.best_unit(tuple(q for q in QUOTAS if q * self._growth <= 100), QUOTAS)
+            limit = allowed(function.spec, min(100, int(unit[1] * self._growth)))
             scaled = _Scaled(throughput, unit, limit, wishes=deque(maxlen=self._window))
             self._scaled[key] = scaled
             for _ in range(max(1, function.spec.min_scale)):
@@ -71,7 +72,7 @@ class DiluLike:
         if not pods:
             return
         part = demand / len(pods)
-        steps = range(scaled.unit[1], scaled.limit + 1, 5)
+        steps = (*range(scaled.unit[1], scaled.limit, 5), scaled.limit)
         wanted = next((q for q in steps if scaled.throughput.per_s(scaled.unit[0], q) >= part), scaled.limit)
         for pod in pods:
             row = cluster.devices[pod.slice.gpu_uuid].rows[pod.slice.row]

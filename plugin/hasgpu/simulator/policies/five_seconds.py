@@ -86,6 +86,8 @@ class _Search:
     def __init__(self, setup: Setup, spec: FunctionSpec, knows_arrivals: bool) -> None:
         self._setup, self._spec, self._knows_arrivals = setup, spec, knows_arrivals
         self._slots = max(1, int(np.ceil(setup.workload.horizon_s / HOLD_S)))
+        self._low = max(LEAST_PERCENT, spec.intent.quota.low.percent)
+        self._high = spec.intent.quota.high.percent
         self._allowed = 1.0 - spec.intent.slo_percentile / 100.0
         arrivals = setup.workload.arrivals[spec.name]
         self._counts = np.bincount((arrivals / HOLD_S).astype(int), minlength=self._slots)[: self._slots]
@@ -98,9 +100,9 @@ class _Search:
         tables = [self._table(part) for part in LOOSENED]
         shapes = sorted(self._shapes(tables[-1]), key=lambda shape: shape[0] * shape[1])
         for sm, pods in shapes:
-            if sm * pods * LEAST_PERCENT * self._slots < self._least_cost:
+            if sm * pods * self._low * self._slots < self._least_cost:
                 self._try(tables, sm, pods)
-        return self._best or Plan(100, shapes[-1][1], (100,) * self._slots)
+        return self._best or Plan(shapes[-1][0], shapes[-1][1], (self._high,) * self._slots)
 
     def _table(self, part: float) -> CapacityTable:
         percentile = 100.0 * (1.0 - min(0.5, self._allowed * part))
@@ -114,19 +116,20 @@ class _Search:
             (sm, pods)
             for sm in shares
             for pods in COUNTS
-            if 0.7 * self._busiest <= table.rate(sm, 100) * pods and table.rate(sm, 100) * (pods - 2) <= self._busiest
+            if 0.7 * self._busiest <= table.rate(sm, self._high) * pods
+            and table.rate(sm, self._high) * (pods - 2) <= self._busiest
         ]
-        return near or [(100, COUNTS[-1])]
+        return near or [(shares[-1], COUNTS[-1])]
 
     def _try(self, tables: list[CapacityTable], sm: int, pods: int) -> None:
         for table in tables:
             for factor in FACTORS:
                 rates = self._counts / HOLD_S / pods * factor
-                quotas = [table.least_quota(sm, float(rate), LEAST_PERCENT, 100) or 100 for rate in rates]
+                quotas = [table.least_quota(sm, float(rate), self._low, self._high) or self._high for rate in rates]
                 self._run(sm, pods, lambda _, slot, of=quotas: of[slot])  # type: ignore[misc]
         if self._knows_arrivals:
             for knob in ALLOWANCES:
-                self._run(sm, pods, _ByArrivals(self._counts, self._allowed * knob).quota)
+                self._run(sm, pods, _ByArrivals(self._counts, self._allowed * knob, self._low, self._high).quota)
 
     def _run(self, sm: int, pods: int, quota: Callable[[Trial, int], int]) -> None:
         trial = Trial(self._setup, self._spec, sm, pods)
@@ -144,14 +147,15 @@ class _Search:
 class _ByArrivals:
     """The least quota that keeps the late requests within what has been earned so far."""
 
-    def __init__(self, counts: NDArray[np.int64], allowed: float) -> None:
+    def __init__(self, counts: NDArray[np.int64], allowed: float, low: int, high: int) -> None:
+        self._low, self._high = low, high
         self._earned, self._allowed, self._late = counts.cumsum(), allowed, 0
 
     def quota(self, trial: Trial, slot: int) -> int:
         """For one slot."""
         until_s = (slot + 1) * HOLD_S
         most_late = max(0, int(self._allowed * self._earned[slot]) - self._late)
-        low, high = LEAST_PERCENT, 100
+        low, high = self._low, self._high
         while low < high:
             middle = (low + high) // 2
             if trial.late_if(middle, until_s) <= most_late:

@@ -25,10 +25,11 @@ from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.pod import Pod
 
 from .fixed_slice import fitted
-from .throughput import Sizing, Throughput, throughput_of
+from .throughput import Sizing, Throughput, allowed, throughput_of
 from .trailing_rate import TrailingRate
 
 DOWN, STEP, COOLDOWN_S, LEAST_QUOTA = 0.3, 10, 10.0, 10
+QUOTAS = tuple(range(LEAST_QUOTA, 101, STEP))
 START = (30, 30)
 FRONT_END_S = 0.07
 SCRAPE_S = 5.0
@@ -98,14 +99,16 @@ class HasGpu:
             shared.update(0.0, compounding=True)
         for key, function in cluster.functions.items():
             throughput = throughput_of(function.spec, self._belief, Sizing(1.0, self._slack))
-            start = self._start
+            sm = function.spec.intent.sm_partition
+            start = (self._start[0] if sm is None else sm.percent, allowed(function.spec, self._start[1]))
             if not self._published:
-                start = throughput.best_unit(tuple(range(LEAST_QUOTA, 101, STEP)))
+                start = throughput.best_unit(QUOTAS)
             kalman = shared if self._published else Kalman()
             rate = TrailingRate(SCRAPE_S, SCRAPE_S, self._phase_s) if self._published else TrailingRate(10.0)
             scaled = _Scaled(throughput, rate, kalman, start)
             self._scaled[key] = scaled
-            self._add(cluster, function, start, at_once=True)
+            for _ in range(max(1, function.spec.min_scale)):
+                self._add(cluster, function, start, at_once=True)
 
     def on_stats(self, cluster: Cluster, stats: Sequence[StatMessage]) -> None:
         for message in stats:
@@ -146,7 +149,7 @@ class HasGpu:
         for pod in sorted(pods, key=lambda each: -each.sm_percent):
             before = self._carries(scaled, function.spec, pod)
             quota, gain = pod.slice.time_quota.percent, 0.0
-            free = 100 - quota - self._held_by_others(cluster, pod)
+            free = min(function.spec.intent.quota.high.percent, 100 - self._held_by_others(cluster, pod)) - quota
             steps = 1
             while steps * STEP <= free and gain < deficit:
                 quota = pod.slice.time_quota.percent + steps * STEP
@@ -168,8 +171,9 @@ class HasGpu:
         if any(not pod.ready for pod in function.staying()):
             return
         sm = scaled.start[0]
-        for quota in range(LEAST_QUOTA, 101, STEP):
-            enough = self._capacity(scaled, function.spec, sm, quota) >= deficit or quota == 100
+        quotas = scaled.throughput.within(QUOTAS)
+        for quota in quotas:
+            enough = self._capacity(scaled, function.spec, sm, quota) >= deficit or quota == quotas[-1]
             if enough and self._add(cluster, function, (sm, quota)):
                 return
 
@@ -178,7 +182,8 @@ class HasGpu:
             before = self._carries(scaled, function.spec, pod)
             written = quota = pod.slice.time_quota.percent
             loss = 0.0
-            while quota - STEP >= LEAST_QUOTA and loss < excess:
+            least = max(LEAST_QUOTA, function.spec.intent.quota.low.percent)
+            while quota - STEP >= least and loss < excess:
                 lower = before - self._capacity(scaled, function.spec, pod.sm_percent, quota - STEP)
                 if lower > excess and not self._published:
                     break

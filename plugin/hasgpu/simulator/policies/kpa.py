@@ -1,7 +1,7 @@
 """Process simulator, policies kpa-whole and kpa-static: Knative's own algorithm over pods of one fixed slice.
 
-``kpa-whole``: whole GPUs and KServe's defaults: never below one pod. ``kpa-static``: a fraction chosen once from the
-profile. Ticks, windows and panic are the project's conformant implementation.
+``kpa-whole``: whole GPUs, whatever slice is asked for, and KServe's defaults: never below one pod. ``kpa-static``: a
+fraction chosen once from the profile. Ticks, windows and panic are the project's conformant implementation.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .five_seconds import FiveSeconds
 from .has_gpu import START, HasGpu
 from .hasgpu import Hasgpu
 from .kpa import Kpa, Shape
-from .throughput import Sizing
+from .throughput import Sizing, largest
 from .unit_pods import UnitPods
 
 
@@ -71,18 +71,20 @@ def belief_of(setup: Setup, tuning: Tuning) -> Belief:
 
 
 def static_shape(belief: Belief, requests_per_s: float) -> Shape:
-    """The cheapest slice that carries a rate within the SLO; the whole GPU where none does."""
+    """The cheapest slice that carries a rate within the SLO; the largest where none does."""
     known: dict[str, tuple[int, int]] = {}
 
     def shape(spec: FunctionSpec) -> tuple[int, int]:
         if spec.name not in known:
             table = table_of(spec, belief)
+            asked, quotas = spec.intent.sm_partition, spec.intent.quota
+            low, high = max(5, quotas.low.percent), quotas.high.percent
             fits = (
                 (sm * quota, sm, quota)
-                for sm in table.sm_percents
-                if (quota := table.least_quota(sm, requests_per_s, 5, 100)) is not None
+                for sm in (table.sm_percents if asked is None else (asked.percent,))
+                if (quota := table.least_quota(sm, requests_per_s, low, high)) is not None
             )
-            known[spec.name] = min(fits, default=(10000, 100, 100))[1:]
+            known[spec.name] = min(fits, default=(0, *largest(spec)))[1:]
         return known[spec.name]
 
     return shape

@@ -85,8 +85,8 @@ class UnitPods:
         """The cheapest size that serves the residual alone; where none does, the most efficient."""
         fits = [
             (sm * quota, sm, quota)
-            for sm in scaled.throughput.table.sm_percents
-            for quota in QUOTAS
+            for sm in scaled.throughput.sm_percents
+            for quota in scaled.throughput.within(QUOTAS)
             if scaled.throughput.per_s(sm, quota) >= residual > 0.0
         ]
         efficient = scaled.unit
