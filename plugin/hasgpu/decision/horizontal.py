@@ -77,8 +77,7 @@ def scale_out(
             break
         ledger.take(planned(revision, new_pod(revision, len(plans)), chosen.slice, wish.processes))
         plans.append(chosen.slice)
-        left -= chosen.requests_per_s
-        split = chosen.pods - 1 or most  # the others of the same split, then a new one
+        left, split = left - chosen.requests_per_s, chosen.pods - 1 or most  # the others of the split, then a new one
     told = _told(plans, facts, deficit_requests_per_s, left)
     return ScaleOut(plans=tuple(plans), reasons=told, without_room_per_s=without_room, uncovered_per_s=max(0.0, left))
 
