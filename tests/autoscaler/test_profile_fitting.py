@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hasgpu.autoscaler.fitter_child import run_fitter
 from hasgpu.autoscaler.profile_book import Believed, ProfileBook, ProfileKey
-from hasgpu.autoscaler.profile_fitting import EVERY_S, ProfileFitting
+from hasgpu.autoscaler.profile_fitting import EVERY_S, LOADS_A_TURN, ProfileFitting
 from hasgpu.autoscaler.work_meter import WorkSample
 from hasgpu.cluster.custom import LatencyProfile
 from hasgpu.cluster.paths import LATENCY_PROFILES, collection, named
@@ -338,6 +338,16 @@ def test_a_service_without_a_profile_gets_one_for_its_load_and_an_idle_one_none(
     leader.turn(300.0)
     assert leader.status["learned"]["loads"]["a"]
     assert leader.fits == 0
+
+
+def test_a_profile_that_somebody_changed_does_not_wait_for_very_many_loads(leader: Leader) -> None:
+    leader.loads = {("ns", f"m{number:03}"): {"a": LoadHistory.of(0, [1.0])} for number in range(LOADS_A_TURN + 9)}
+    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
+    leader.turn(0.0)
+    assert leader.fitted == ("True", "Measured")
+    assert len(leader.profiles.snapshot()) == 1 + LOADS_A_TURN
+    leader.turn(1.0)
+    assert len(leader.profiles.snapshot()) == 1 + LOADS_A_TURN + 9
 
 
 @pytest.mark.timeout(120)

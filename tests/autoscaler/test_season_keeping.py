@@ -130,6 +130,9 @@ def test_what_is_no_loads_at_all_is_none(loads: object) -> None:
             {"a": {"history": days(0.5).to_plain()}}, "", (False, "TooShort", "a: 0.5 of 2 days known"), id="too short"
         ),
         pytest.param(
+            {"a": {"history": days(2.5).to_plain()}}, "", (False, "Sought", "a: 2.5 days known"), id="not looked at yet"
+        ),
+        pytest.param(
             {"a": {"history": days(3).to_plain(), "season": season(3 * SLOTS_A_DAY, 0.0)}},
             "",
             (False, "NoneRepeats", "a: no day repeats in 3.0 days"),

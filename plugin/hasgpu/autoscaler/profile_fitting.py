@@ -44,6 +44,8 @@ LEAST_REQUESTS = 50.0
 """Of one SM share, before what they show is written: until the next write a fit made of it stays."""
 AGAIN_S = 10.0
 """After a write until our own watch shows it, and after a failure."""
+LOADS_A_TURN = 50
+"""Five minutes end for all loads at once; a profile that somebody changed is not to wait for them."""
 _TURN_S = 1.0
 _VERSION = 1
 
@@ -86,7 +88,7 @@ class ProfileFitting:
         self._search = SeasonSearch(fit)
         self._rested: dict[ProfileKey, Loads] = {}
         """Loads of which nothing is to be written."""
-        self._idle_slots = 1
+        self._idle_slots, self._loads_written = 1, 0
         self._thread = threading.Thread(target=self._run, name="profile fitting", daemon=True)
 
     def start(self) -> None:
@@ -98,7 +100,7 @@ class ProfileFitting:
         there = {(each.metadata.namespace, each.metadata.name): each for each in self._profiles.snapshot()}
         # After the objects: what was learnt by one that is deleted between the two is not served any more.
         served, loads = self._served(), self._loads()
-        self._idle_slots = idle_slots(len(loads))
+        self._idle_slots, self._loads_written = idle_slots(len(loads)), 0
         known = {*there, *served, *loads}
         self._last = {key: each for key, each in self._last.items() if key in known}
         self._rested = {key: each for key, each in self._rested.items() if key in known}
@@ -144,9 +146,10 @@ class ProfileFitting:
 
     def _recorded(self, key: ProfileKey, learned: Mapping[str, Any] | None, loads: Loads, now: float) -> bool:
         """Whether loads, or a day in them, are to be written; asked each second, and they change in five minutes."""
-        if self._rested.get(key) == loads:
+        if self._rested.get(key) == loads or self._loads_written >= LOADS_A_TURN:
             return False
         if unwritten(learned, loads, self._idle_slots) or self._search.due(key, learned, loads, now):
+            self._loads_written += 1
             return True
         if not self._search.asked:
             self._rested[key] = loads

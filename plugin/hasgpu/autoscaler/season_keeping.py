@@ -86,18 +86,26 @@ def merged(
 
 def season_said(kept: Mapping[str, Plain], problem: str = "") -> tuple[bool, str, str]:
     """Whether a season is in use, the reason in a word, and a sentence about each service."""
-    said, found, short = [], False, False
+    words, sentences = set(), []
     for service in sorted(kept):
-        days, season = (kept_history(kept[service]) or LoadHistory()).days, _season_or_none(kept[service])
-        found = found or (season is not None and not season.flat)
-        short = short or days < DAYS_NEEDED
-        if season is None:
-            said.append(f"{service}: {days:.1f} of {DAYS_NEEDED} days known")
-        else:
-            said.append(f"{service}: {'no day repeats' if season.flat else 'a day was found'} in {days:.1f} days")
+        word, sentence = _said(kept[service])
+        words.add(word)
+        sentences.append(f"{service}: {sentence}")
     if problem:
-        return found, "NotFitted", "; ".join([problem, "the last good season stays in use", *said])
-    return found, "Found" if found else "TooShort" if short else "NoneRepeats", "; ".join(said)
+        return "Found" in words, "NotFitted", "; ".join([problem, "the last good season stays in use", *sentences])
+    reason = next(word for word in ("Found", "Sought", "TooShort", "NoneRepeats") if word in words)
+    return reason == "Found", reason, "; ".join(sentences)
+
+
+def _said(kept: Plain) -> tuple[str, str]:
+    days, season = (kept_history(kept) or LoadHistory()).days, _season_or_none(kept)
+    if season is not None and season.flat:
+        return "NoneRepeats", f"no day repeats in {days:.1f} days"
+    if season is not None:
+        return "Found", f"a day was found in {days:.1f} days"
+    if days < DAYS_NEEDED:
+        return "TooShort", f"{days:.1f} of {DAYS_NEEDED} days known"
+    return "Sought", f"{days:.1f} days known"
 
 
 def most_kept(services: Iterable[str]) -> list[str]:
