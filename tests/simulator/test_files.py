@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from hasgpu.cli.__main__ import cli
-from hasgpu.simulator.functions_file import read_functions
+from hasgpu.fitter.reference_file import packaged_reference
+from hasgpu.simulator.believed import surface_of
+from hasgpu.simulator.functions_file import products, read_functions
 from hasgpu.simulator.located import InputError
 from hasgpu.simulator.policies.registry import POLICIES
 from hasgpu.simulator.workload import read_workload
@@ -42,9 +44,38 @@ def files(folder: Path, functions: str = FUNCTION, workload: str = "function,arr
 def test_a_function_has_its_defaults(tmp_path: Path) -> None:
     (read,) = read_functions(files(tmp_path) / "F.yaml")
     assert (read.name, read.startup_s, read.overhead_s, read.min_scale, read.max_scale) == ("f", 8.0, 0.0, 0, 0)
-    assert read.slo_base_s == pytest.approx(0.010)
+    assert read.slo_base_s == read.truth.work_s(1, 100) == pytest.approx(0.010, rel=0.1)
     assert read.memory_bytes == 1 << 30
-    assert read.truth.work_s(1, 100) == pytest.approx(0.010)
+
+
+def test_without_a_truth_the_simulated_gpu_is_what_the_policies_believe(tmp_path: Path) -> None:
+    files(tmp_path)
+    (tmp_path / "m.yaml").write_text(PROFILE.split("    - {batch: 1, sm: 100, quota: 100")[0])
+    (read,) = read_functions(tmp_path / "F.yaml")
+    believed = surface_of(read, "V100")
+    for batch, sm in ((1, 5), (1, 100), (8, 50)):
+        assert read.truth.work_s(batch, sm) == pytest.approx(believed.work_s(batch, sm))
+
+
+def test_operator_counts_are_believed_and_stand_in_for_cells(tmp_path: Path) -> None:
+    annotations = ", annotations: {hasgpu.dev/static-features: '%s'}}"
+    counts = dict.fromkeys(packaged_reference().statics.names, 10.0)
+    told = PROFILE.replace("name: m}", "name: m" + annotations % json.dumps(counts))
+    files(tmp_path)
+    (tmp_path / "m.yaml").write_text(told)
+    (counted,) = read_functions(tmp_path / "F.yaml")
+    assert dict(counted.statics) == counts
+    (tmp_path / "m.yaml").write_text(told.split("  measurements:")[0])
+    (bare,) = read_functions(tmp_path / "F.yaml")
+    assert bare.truth.work_s(1, 100) > 0.0
+    assert products({"f": bare}) == "simulated"
+
+
+def test_a_profile_with_neither_cells_nor_counts_is_refused(tmp_path: Path) -> None:
+    files(tmp_path)
+    (tmp_path / "m.yaml").write_text(PROFILE.split("  measurements:")[0])
+    with pytest.raises(InputError, match="neither a cell nor operator counts"):
+        read_functions(tmp_path / "F.yaml")
 
 
 def test_the_truth_is_another_file_than_what_is_believed(tmp_path: Path) -> None:
@@ -64,6 +95,9 @@ def test_the_truth_is_another_file_than_what_is_believed(tmp_path: Path) -> None
         pytest.param(FUNCTION.replace("m.yaml", "x.yaml"), 3, "can't be read", id="a missing profile"),
         pytest.param(FUNCTION + "  startup: soon\n", 5, "startup='soon'", id="a bad duration"),
         pytest.param(FUNCTION + "  min-scale: -1\n", 5, "min-scale='-1'", id="a negative scale"),
+        pytest.param(
+            FUNCTION + "  max-scale: 1\n  min-scale: 3\n", 6, "min-scale=3 must not be above max-scale=1", id="no scale"
+        ),
         pytest.param(FUNCTION + "- name: f\n  profile: m.yaml\n  slo-latency: 1s\n", 5, "twice", id="a name twice"),
         pytest.param("functions:\n- name: f\n  profile: m.yaml\n", 2, "slo-latency is required", id="no SLO"),
         pytest.param("functions: [\n", 2, "not YAML", id="no YAML"),

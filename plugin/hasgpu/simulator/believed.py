@@ -36,8 +36,8 @@ class Belief:
 
 
 def surface_of(spec: FunctionSpec, product: str) -> Surface:
-    """The profile's surface; a function file without a cell was refused."""
-    return fitted_surface(spec.profile, product)
+    """The profile's surface."""
+    return fitted_surface(spec.profile, product, spec.statics)
 
 
 def table_of(spec: FunctionSpec, belief: Belief) -> CapacityTable:

@@ -16,13 +16,13 @@ import yaml
 
 from hasgpu.cluster import custom
 from hasgpu.cluster.errors import ClusterError
-from hasgpu.model.annotations import USER_PREFIX
+from hasgpu.model.annotations import STATIC_FEATURES, USER_PREFIX
 from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.profile import Cell, LatencyProfile
 from hasgpu.model.quantity import parse_duration_s
-from hasgpu.prediction.surface import fit_surface
 
+from .fitted import Statics, fitted_surface
 from .located import InputError, Located, read_located
 from .truth import Truth, truth_of_cells, truth_of_surface
 
@@ -40,6 +40,8 @@ class FunctionSpec:
     key: RevisionKey
     intent: GpuIntent
     profile: LatencyProfile
+    statics: Statics = ()
+    """Operator counts of the model, where the profile has them."""
     truth: Truth
     memory_bytes: int
     startup_s: float = 8.0
@@ -84,7 +86,7 @@ class _Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._profiles: dict[Path, LatencyProfile] = {}
+        self._profiles: dict[Path, tuple[LatencyProfile, Statics]] = {}
         self._truths: dict[Path, Truth] = {}
 
     def function(self, entry: Located) -> FunctionSpec:
@@ -95,42 +97,44 @@ class _Reader:
         if not profile_path:
             raise entry.error("profile", "profile is required: the file of a LatencyProfile")
         intent = _intent(entry)
-        profile = self._profile(entry, self._folder / profile_path)
-        truth = self._truth(entry, profile)
+        profile, statics = self._profile(entry, self._folder / profile_path)
+        truth = self._truth(entry, profile, statics)
         overhead_s = _duration_s(entry, "overhead", 0.0)
         memory = intent.memory_bytes or profile.memory_bytes or 2 << 30
         return FunctionSpec(
             key=RevisionKey(NAMESPACE, name),
             intent=intent,
             profile=profile,
+            statics=statics,
             truth=truth,
             memory_bytes=memory,
             startup_s=_duration_s(entry, "startup", 8.0),
             overhead_s=overhead_s,
             slo_base_s=_duration_s(entry, "slo-base", overhead_s + truth.work_s(1, 100)),
-            min_scale=_whole(entry, "min-scale"),
-            max_scale=_whole(entry, "max-scale"),
+            **_scale(entry),
             priority=_whole(entry, "priority"),
         )
 
-    def _profile(self, entry: Located, path: Path) -> LatencyProfile:
+    def _profile(self, entry: Located, path: Path) -> tuple[LatencyProfile, Statics]:
         if path not in self._profiles:
             text = _text(path, entry.file, entry.line_of("profile"))
             try:
                 found = msgspec.convert(yaml.safe_load(text), custom.LatencyProfile, strict=False)
-                self._profiles[path] = custom.to_profile(found)
-            except (yaml.YAMLError, msgspec.ValidationError, ClusterError) as error:
+                counts = msgspec.json.decode(
+                    found.metadata.annotations.get(STATIC_FEATURES, "{}"), type=dict[str, float]
+                )
+                self._profiles[path] = custom.to_profile(found), tuple(sorted(counts.items()))
+            except (yaml.YAMLError, msgspec.DecodeError, ClusterError) as error:
                 raise InputError(str(path), _line_in(error), f"not a LatencyProfile: {error}") from error
-            if not any(each.cells for each in self._profiles[path].measurements):
-                raise InputError(str(path), 1, "the profile has no cell")
+            profile, statics = self._profiles[path]
+            if not statics and not any(each.cells for each in profile.measurements):
+                raise InputError(str(path), 1, "the profile has neither a cell nor operator counts")
         return self._profiles[path]
 
-    def _truth(self, entry: Located, profile: LatencyProfile) -> Truth:
+    def _truth(self, entry: Located, profile: LatencyProfile, statics: Statics) -> Truth:
         truth_path = entry.text("truth")
         if truth_path is None:
-            surface = fit_surface(profile, profile.measurements[0].gpu_product)
-            assert surface is not None  # a profile without cells was refused
-            return truth_of_surface(surface)
+            return truth_of_surface(fitted_surface(profile, _product(profile), statics))
         path = self._folder / truth_path
         if path not in self._truths:
             text = _text(path, entry.file, entry.line_of("truth"))
@@ -204,7 +208,17 @@ def _whole(entry: Located, key: str) -> int:
     return int(text)
 
 
+def _scale(entry: Located) -> dict[str, int]:
+    least, most = _whole(entry, "min-scale"), _whole(entry, "max-scale")
+    if 0 < most < least:
+        raise entry.error("min-scale", f"min-scale={least} must not be above max-scale={most}")
+    return {"min_scale": least, "max_scale": most}
+
+
+def _product(profile: LatencyProfile) -> str:
+    return next((each.gpu_product for each in profile.measurements if each.cells), "simulated")
+
+
 def products(functions: Mapping[str, FunctionSpec]) -> str:
-    """The product the simulated GPUs have: the first one measured."""
-    first = next(iter(functions.values()))
-    return first.profile.measurements[0].gpu_product
+    """The product the simulated GPUs have: the first function's first that was measured."""
+    return _product(next(iter(functions.values())).profile)
