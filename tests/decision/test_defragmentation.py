@@ -104,6 +104,9 @@ NARROW = pod("a2", row=1, sm=10, quota=20)
         pytest.param((*FULL, NARROW), 8, ["a2"], id="the pod whose SMs are missing goes elsewhere"),
         pytest.param((*FULL, NARROW), 0, None, id="no move is allowed"),
         pytest.param((*FULL, replace(NARROW, terminating=True)), 8, None, id="it is leaving anyhow"),
+        pytest.param(
+            (replace(FULL[0], terminating=True), FULL[1], NARROW), 8, None, id="another that leaves makes room enough"
+        ),
         pytest.param((*FULL, pod("a2", row=1, sm=50, quota=60)), 8, None, id="nobody fits elsewhere"),
     ],
 )

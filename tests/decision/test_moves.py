@@ -184,6 +184,10 @@ def test_a_pod_that_finds_no_room_does_not_wait_until_moves_have_been_possible_f
     assert moves.plan is not None
     assert [move.pod.name for move in moves.plan.moves] == ["b"]
     assert moves.for_room
+    # Room is on its way once the pod leaves: nobody else is moved.
+    left = [replace(each, terminating=each.slice.gpu_uuid == "gpu-b") for b in books.gpus() for each in b.placements()]
+    on_its_way = replace(seen, ledger=Ledger([gpu("gpu-a"), gpu("gpu-b")], left))
+    assert next_moves(moves, on_its_way, POLICY, 1.0).plan is None
     # Once it has its room the rest is left as it is.
     assert next_moves(moves, replace(seen, starved=(), wishes={}), POLICY, 1.0).plan is None
 

@@ -26,6 +26,16 @@ class Lane:
     free_percent: int
     pods: dict[PodKey, Placement] = field(default_factory=dict)
 
+    @property
+    def stays(self) -> bool:
+        """True where some pod stays: else the row is as good as gone."""
+        return any(not pod.terminating for pod in self.pods.values())
+
+    @property
+    def percent_once_left(self) -> int:
+        """Its free time once those that are leaving have left."""
+        return self.free_percent + sum(pod.held_quota_percent for pod in self.pods.values() if pod.terminating)
+
 
 @dataclass(slots=True, eq=False)
 class Bin:
@@ -49,18 +59,25 @@ class Bin:
     @property
     def stays(self) -> bool:
         """True where some pod stays: else the GPU is as good as free."""
-        return any(True for _ in self.staying())
+        return any(lane.stays for lane in self.lanes.values())
 
     def has_room(self, wish: SliceWish) -> bool:
-        """True where the least that a pod asks for fits."""
-        if self.free_memory_bytes < wish.memory_bytes or self.free_clients < wish.processes:
+        """True where the least that a pod asks for fits once those that are leaving have left."""
+        leaving = [pod for pod in self.pods() if pod.terminating]
+        memory_bytes = self.free_memory_bytes + sum(pod.slice.memory_bytes for pod in leaving)
+        if (
+            memory_bytes < wish.memory_bytes
+            or self.free_clients + sum(pod.processes for pod in leaving) < wish.processes
+        ):
             return False
         low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
         table, asked = wish.tables.get(self.books.gpu.product), wish.sm_partition
         least = asked or SmPartition(min(table.sm_percents) if table is not None else 1)
         width = self.books.gpu.rounded_up(least).percent
-        rows = (lane for lane in self.lanes.values() if asked is None or lane.sm_percent == width)
-        return self.free_sm_percent >= width or any(lane.free_percent >= low for lane in rows)
+        rows = [lane for lane in self.lanes.values() if lane.stays]
+        free_sm_percent = self.free_sm_percent + sum(lane.sm_percent for lane in self.lanes.values() if not lane.stays)
+        joined = (lane for lane in rows if asked is None or lane.sm_percent == width)
+        return free_sm_percent >= width or any(lane.percent_once_left >= low for lane in joined)
 
     @property
     def held(self) -> int:

@@ -78,12 +78,15 @@ def plan_for_room(
 ) -> Plan | None:
     """The fewest moves after which some GPU has room for one more pod, ``emptying`` if that can be the one.
 
-    None where more than so many would be needed. A smaller number may exist: pods of a GPU are tried by their size.
+    None where more than so many would be needed, or none: room may be on its way, since others are leaving. A smaller
+    number may exist: pods of a GPU are tried by their size.
     """
     planner = _Planner(ledger, wishes, most_moves, LOOKS)
-    in_use = [each for each in planner.bins.all if each.stays and may_go_to(each.books.gpu, newcomer)]
+    allowed = [each for each in planner.bins.all if may_go_to(each.books.gpu, newcomer)]
+    if any(each.has_room(newcomer) for each in allowed):
+        return None
     best: Plan | None = None
-    for each in sorted(in_use, key=lambda each: (each.books.gpu.uuid != emptying, each.held))[:GPUS_TRIED]:
+    for each in sorted(allowed, key=lambda each: (each.books.gpu.uuid != emptying, each.held))[:GPUS_TRIED]:
         for largest_first in (True, False):
             moves = planner.moves_for(each, newcomer, largest_first=largest_first)
             if moves and (best is None or len(moves) < len(best.moves)):

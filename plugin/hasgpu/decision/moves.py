@@ -107,7 +107,7 @@ def next_moves(moves: Moves, seen: Cluster, policy: Policy, now: float) -> Moves
     if moves.for_room and not seen.starved:
         return Moves(looked_s=now)
     left, begun_s = _plan(seen, policy, moves.emptying), now if over else moves.begun_s
-    if (left is None or left.frees != moves.emptying) and now - begun_s < CALM_S:
+    if (left is None or left.frees != moves.emptying) and not moves.for_room and now - begun_s < CALM_S:
         # Whoever is not calm may be in a moment.
         left = replace(moves.plan, moves=moves.plan.moves[1:] if over else moves.plan.moves)
     if left is None or left.frees != moves.emptying or not left.moves:
