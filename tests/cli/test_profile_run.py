@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hasgpu.cli.command import Trouble
 from hasgpu.cli.measuring_copy import copied
-from hasgpu.cli.profile_run import RunRequest, planned, run_plan
+from hasgpu.cli.profile_run import WARM_UP, RunRequest, planned, run_plan
 from hasgpu.cluster.session import Session
 
 NS = "/apis/serving.knative.dev/v1/namespaces/ns/services"
@@ -45,7 +45,8 @@ class _World(ThreadingHTTPServer):
     made: list[dict[str, Any]]
     there: bool = False
     busy_s: float = 0.0
-    uses_gpu: bool = True
+    answers_by_gpu: int = 1_000_000
+    """Later ones come from elsewhere."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -69,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif where.path == f"{POD}/pod-1:9000/proxy/predict":
             work_s = WORK_S[int(parse_qs(where.query)["batch"][0])]
             time.sleep(work_s)
-            self.server.busy_s += work_s * self.server.uses_gpu
+            self.server.busy_s += work_s * (self.server.answers_by_gpu > 0)
+            self.server.answers_by_gpu -= 1
             self._answer({})
         else:
             self._answer({"kind": "Status"}, 404)
@@ -141,12 +143,34 @@ def test_a_plan_is_measured_slice_by_slice_and_nothing_is_left(world: _World, tm
 
 
 def test_a_request_that_uses_no_gpu_is_told(world: _World, tmp_path: Path) -> None:
-    world.uses_gpu = False
+    world.answers_by_gpu = 0
     plan = tmp_path / "plan.csv"
     plan.write_text("batch,sm,quota\n1,50,100\n")
     with pytest.raises(Trouble, match="answered without the GPU"):
         run_plan(session(world), request(plan), tmp_path / "conv.yaml")
     assert not world.there
+
+
+@pytest.mark.parametrize("output", ["conv.yaml", "-"])
+def test_cells_measured_before_one_that_fails_are_kept(
+    world: _World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world.answers_by_gpu = WARM_UP + request().inferences
+    plan = tmp_path / "plan.csv"
+    plan.write_text("batch,sm,quota\n1,50,100\n4,50,100\n1,20,100\n")
+    with pytest.raises(Trouble, match="answered without the GPU"):
+        run_plan(session(world), request(plan), Path(output))
+    profile = yaml.safe_load(capsys.readouterr().out if output == "-" else Path(output).read_text())
+    (measurement,) = profile["spec"]["measurements"]
+    assert measurement["gpuProduct"] == "V100"
+    assert [(cell["batch"], cell["sm"]) for cell in measurement["cells"]] == [(1, 50)]
+
+
+def test_a_plan_of_no_cell_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.csv").write_text("batch,sm,quota\n")
+    with pytest.raises(Trouble, match="has no cell"):
+        planned(request(tmp_path / "plan.csv"))
 
 
 def test_the_copy_has_the_containers_and_a_slice_for_itself() -> None:

@@ -47,6 +47,7 @@ def write_profile(request: FitRequest, output: Path) -> None:
     name = model or request.cells.name.split(".")[0]
     measurement = Measurement(gpu_product=request.gpu_product, gate=request.gate, window_ms=window_ms, cells=cells)
     write_measurement(name, request.memory, measurement, output, statics)
+    tell_agreement(measurement, statics)
 
 
 def write_measurement(
@@ -56,7 +57,7 @@ def write_measurement(
     output: Path,
     statics: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes the object of a model and tells how well its cells agree."""
+    """Writes the object of a model."""
     plain = {
         "gpuProduct": measurement.gpu_product,
         "gate": measurement.gate,
@@ -69,10 +70,10 @@ def write_measurement(
         click.echo(text, nl=False)
     else:
         output.write_text(text)
-    _tell(measurement, statics)
 
 
-def _tell(measurement: Measurement, statics: Mapping[str, float] | None) -> None:
+def tell_agreement(measurement: Measurement, statics: Mapping[str, float] | None = None) -> None:
+    """Tells how well the cells agree."""
     cells = len(measurement.cells)
     if cells < 2:
         what = "its operator counts" if statics else "the typical model, with a very wide interval"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +24,7 @@ from hasgpu.prediction.plan import work_plan
 from .command import Trouble
 from .measuring_copy import MeasuringCopy
 from .profile_csv import read_grid
-from .profile_fit import write_measurement
+from .profile_fit import tell_agreement, write_measurement
 from .profile_words import bar
 
 WARM_UP = 3
@@ -49,17 +50,39 @@ class RunRequest:
 def run_plan(session: Session, request: RunRequest, output: Path) -> None:
     """One copy of the service for each SM share and quota; they leave nothing behind."""
     service = _service(session, request)
-    cells, product = [], ""
+    memory = (service["spec"]["template"].get("metadata", {}).get("annotations") or {}).get(GPU_MEMORY)
     groups = [(slice_, list(each)) for slice_, each in groupby(planned(request), key=lambda cell: cell[1:])]
-    with bar(f"measuring {request.service}") as progress:
+    with _kept(request.service, memory, output) as keep, bar(f"measuring {request.service}") as progress:
         for index, ((sm, quota), group) in enumerate(groups):
             with MeasuringCopy(session, service, sm, quota, request.timeout_s) as copy:
                 product = copy.gpu_product()
-                cells += measured(copy, [batch for batch, _, _ in group], sm, quota, request)
+                for cell in measured(copy, [batch for batch, _, _ in group], sm, quota, request):
+                    keep(product, cell)
             progress((index + 1) / len(groups))
-    memory = (service["spec"]["template"].get("metadata", {}).get("annotations") or {}).get(GPU_MEMORY)
-    measurement = Measurement(gpu_product=product, gate="gpu-time", window_ms=WINDOW_MS, cells=tuple(cells))
-    write_measurement(request.service, memory, measurement, output)
+
+
+@contextmanager
+def _kept(name: str, memory: str | None, output: Path) -> Iterator[Callable[[str, Cell], None]]:
+    """Writes after each cell: what fails later loses none of the GPU's time. To standard output all of it at last."""
+    product, cells, printed = "", list[Cell](), str(output) == "-"
+
+    def measurement() -> Measurement:
+        return Measurement(gpu_product=product, gate="gpu-time", window_ms=WINDOW_MS, cells=tuple(cells))
+
+    def keep(of: str, cell: Cell) -> None:
+        nonlocal product
+        product = of
+        cells.append(cell)
+        if not printed:
+            write_measurement(name, memory, measurement(), output)
+
+    try:
+        yield keep
+    finally:
+        if printed and cells:
+            write_measurement(name, memory, measurement(), output)
+        if cells:
+            tell_agreement(measurement())
 
 
 def planned(request: RunRequest) -> list[tuple[int, int, int]]:
@@ -69,6 +92,8 @@ def planned(request: RunRequest) -> list[tuple[int, int, int]]:
     else:
         points = read_grid(request.plan).points
         cells = tuple(zip(points.batch.tolist(), points.sm.tolist(), points.quota.tolist(), strict=True))
+    if not cells:
+        raise Trouble(f"{request.plan}: has no cell")
     if any(batch > 1 for batch, _, _ in cells) and "{batch}" not in request.path:
         raise Trouble("batches above 1 need a place in the request: --path '/predict?batch={batch}'")
     return sorted(cells, key=lambda cell: (-cell[1], -cell[2], cell[0]))
@@ -81,14 +106,13 @@ def measured(
     quota: int,
     request: RunRequest,
     pause: Callable[[], None] | None = None,
-) -> list[Cell]:
+) -> Iterator[Cell]:
     """A cell is what one inference takes of its slot: its GPU time, or what the host makes of it where that is more."""
     rest = pause or (lambda: time.sleep(random.uniform(0.0, _PAUSE_S)))
     ways = [copy.way_s() for _ in range(WAYS)]
     way_s = median([each for each in ways if each is not None]) if any(ways) else None
-    cells = []
     for batch in batches:
-        path = request.path.format(batch=batch)
+        path = request.path.replace("{batch}", str(batch))
         for _ in range(WARM_UP):
             copy.ask_s(path)
         before_s, took_s = copy.busy_s(), []
@@ -101,9 +125,9 @@ def measured(
         # Waits for the slot are part of a mean; a single late answer of the way there is none of it.
         whole_s = (median(took_s) if quota == 100 else fmean(took_s)) - (way_s or 0.0)
         latency_s = max(busy_s, whole_s) if way_s is not None or quota < 100 else busy_s
-        cells.append(Cell(batch=batch, sm_percent=sm, quota_percent=quota, latency_ms=round(1000.0 * latency_s, 3)))
-        click.echo(f"batch {batch} sm {sm} quota {quota}: {cells[-1].latency_ms:.1f} ms", err=True)
-    return cells
+        latency_ms = round(1000.0 * latency_s, 3)
+        click.echo(f"batch {batch} sm {sm} quota {quota}: {latency_ms:.1f} ms", err=True)
+        yield Cell(batch=batch, sm_percent=sm, quota_percent=quota, latency_ms=latency_ms)
 
 
 def _service(session: Session, request: RunRequest) -> Mapping[str, Any]:
