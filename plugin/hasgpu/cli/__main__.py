@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from .explain import explain
+from .options import Figure
 from .profile import profile
 from .simulate import simulate
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _CONTEXT = click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
-_TIMEOUT = click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait at most.")
+_TIMEOUT = click.option(
+    "--timeout", "timeout_s", default=300.0, show_default=True, type=Figure(0.0), help="Seconds to wait at most."
+)
 _MANIFESTS = click.option("--manifests", type=_FOLDER, help="Folder of the release's manifests, instead of ours.")
 _REGISTRY = click.option(
     "--registry", default="hasgpu.local", show_default=True, help="Where nodes find the images; REGISTRY/hasgpu-node:1."
@@ -67,9 +70,11 @@ def uninstall(context: str | None, manifests: Path | None, timeout_s: float, for
 @_REGISTRY
 def manifest(manifests: Path | None, registry: str) -> None:
     """Print what install applies, as one YAML stream."""
+    from .command import saying
     from .release import Release
 
-    click.echo(Release.load(manifests, registry).to_yaml(), nl=False)
+    with saying():
+        click.echo(Release.load(manifests, registry).to_yaml(), nl=False)
 
 
 @cli.command()

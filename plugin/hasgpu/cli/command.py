@@ -53,7 +53,12 @@ def saying() -> Iterator[Progress]:
     """A verb's frame: what goes wrong becomes one line and exit code 1."""
     try:
         yield Progress()
-    except (Trouble, ClusterError) as error:
+    except BrokenPipeError:  # nobody reads any more: click ends quietly
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{where}{error.strerror or error}") from error
+    except (Trouble, ClusterError, UnicodeError) as error:
         raise click.ClickException(str(error)) from error
 
 

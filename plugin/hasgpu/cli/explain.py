@@ -100,5 +100,5 @@ def _simulated(folder: Path) -> list[str]:
     try:
         name = str(json.loads(result.read_text(encoding="utf-8"))["decisions_file"])
         return (folder / name).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise Trouble(f"{folder} is not the output of a simulation: {error}") from error

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from .options import Figure, OutputFile
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_OUTPUT = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
+_OUTPUT = OutputFile()
 _PROFILE = click.option("--profile", "profile_path", type=_FILE, required=True, help="A LatencyProfile as YAML.")
 _PRODUCT = click.option("--gpu-product", metavar="NAME", help="GPU product as NVML names it.")
 _GATE = click.Choice(["launch", "gpu-time"])
@@ -26,7 +28,12 @@ def profile() -> None:
 @click.option("--cells", "most", default=25, show_default=True, type=click.IntRange(min=1), help="Cells at most.")
 @click.option("--adaptive", is_flag=True, help="Next the cells that narrow the interval most for each GPU second.")
 @click.option(
-    "--until", "target_percent", default=10.0, show_default=True, help="Adaptive: stop at this mean half-width."
+    "--until",
+    "target_percent",
+    default=10.0,
+    show_default=True,
+    type=Figure(0.0),
+    help="Adaptive: stop at this mean half-width.",
 )
 @_PRODUCT
 @click.option("--output", type=_OUTPUT, default="-", help="CSV file; standard output by default.")
@@ -56,7 +63,9 @@ def plan(
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1, 64), help="Batches of the default plan.")
 @click.option("--path", default="/", show_default=True, help="Of a request; {batch} in it is replaced.")
 @click.option("--inferences", default=15, show_default=True, type=click.IntRange(3), help="Of each cell.")
-@click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds to wait for a slice at most.")
+@click.option(
+    "--timeout", "timeout_s", default=300.0, show_default=True, type=Figure(0.0), help="Seconds to wait for a slice."
+)
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig; its current one by default.")
 def run(
     service: str,
@@ -157,7 +166,9 @@ def evaluate(data: Path, aside: Path | None, only: tuple[str, ...], output: Path
 @profile.command()
 @_PROFILE
 @_PRODUCT
-@click.option("--batch", "batches", multiple=True, type=int, help="Batches to show; the measured ones by default.")
+@click.option(
+    "--batch", "batches", multiple=True, type=click.IntRange(1, 1024), help="Batches to show; else the measured."
+)
 @click.option("--gate", type=_GATE, help="Gate to show; by default the one of the measurement.")
 def show(profile_path: Path, gpu_product: str | None, batches: tuple[int, ...], gate: str | None) -> None:
     """Draw latency over SM share and time quota, one picture a batch; measured cells are marked."""

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def _table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int
     raw = path.read_bytes()
     try:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise Trouble(f"{path}: is no text: {error}") from error
     reader = csv.DictReader(io.StringIO(text), restkey="", restval="")
     columns = [name.strip() for name in reader.fieldnames or ()]

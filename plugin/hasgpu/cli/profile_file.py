@@ -52,8 +52,8 @@ def read_profile(path: Path) -> ProfileFile:
         mark = error.problem_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise Trouble(f"{path}{place}: {error.problem}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Trouble(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict) or raw.get("kind") != KIND:
         raise Trouble(f"{path}: kind must be {KIND}")
     try:

@@ -6,21 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
-from hasgpu.cluster.errors import ClusterError
 from hasgpu.fitter.errors import FitError
 
-from .command import Trouble
+from .command import Trouble, saying
 
 
 @contextmanager
 def telling() -> Iterator[None]:
     """A verb's frame: bad input becomes one line and exit code 1."""
-    try:
-        yield
-    except (FitError, ClusterError, Trouble) as error:
-        raise click.ClickException(str(error)) from error
+    with saying():
+        try:
+            yield
+        except FitError as error:
+            raise Trouble(str(error)) from error
 
 
 @contextmanager

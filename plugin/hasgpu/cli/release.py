@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import yaml
 
 from .command import Trouble
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 REGISTRY = "hasgpu.local"
 """Of the manifests' images: no registry, but the name under which they are imported into nodes."""
@@ -38,6 +41,26 @@ KINDS = {
 }
 
 
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*/?")
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str = ""
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    """What every document must say."""
+
+    api_version: str
+    kind: str
+    metadata: _Metadata
+
+
+class _Kustomization(msgspec.Struct):
+    resources: tuple[str, ...]
+
+
 def object_path(document: Document) -> str:
     """The path of the object that a manifest describes."""
     plural, namespaced = KINDS[document["kind"]]
@@ -61,14 +84,16 @@ class Release:
     @classmethod
     def load(cls, folder: Path | None = None, registry: str = REGISTRY) -> Release:
         """The folder's manifests in the order of its kustomization, their images from ``registry``."""
+        if not _REGISTRY.fullmatch(registry):
+            raise Trouble(f"--registry must be HOST[:PORT][/PATH], was: {registry!r}")
         folder = folder or _shipped()
-        names = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
-        texts = [(folder / name).read_text().replace(f"{REGISTRY}/", f"{registry.rstrip('/')}/") for name in names]
-        documents = [document for text in texts for document in yaml.safe_load_all(text) if document]
-        for document in documents:
-            if document["kind"] not in KINDS:
-                raise Trouble(f"{folder}: a {document['kind']} can't be installed")
-        return cls(tuple(documents))
+        kustomization = folder / "kustomization.yaml"
+        names = _as(_Kustomization, next(iter(_read(kustomization)), None), kustomization).resources
+        documents = [each for name in names for each in _documents(folder / name, registry.rstrip("/"))]
+        release = cls(tuple(documents))
+        if len(list(release.of("Deployment", "autoscaler"))) != 1:
+            raise Trouble(f"{folder}: must hold one Deployment autoscaler")
+        return release
 
     def of(self, kind: str, name: str = "") -> Iterator[Document]:
         """The documents of a kind, or the one of that name."""
@@ -85,3 +110,31 @@ def _shipped() -> Path:
         if (folder / "kustomization.yaml").exists():
             return folder
     raise Trouble("the release's manifests are not beside this installation: name their folder with --manifests")
+
+
+def _documents(path: Path, registry: str) -> Iterator[Document]:
+    for document in _read(path, registry):
+        head = _as(_Head, document, path)
+        if head.kind not in KINDS:
+            raise Trouble(f"{path}: a {head.kind} can't be installed")
+        if KINDS[head.kind][1] and not head.metadata.namespace:
+            raise Trouble(f"{path}: {title(document)} lacks a namespace")
+        yield document
+
+
+def _read(path: Path, registry: str = REGISTRY) -> list[Any]:
+    """The documents of a YAML file, without empty ones."""
+    try:
+        text = path.read_text(encoding="utf-8").replace(f"{REGISTRY}/", f"{registry}/")
+        return [each for each in yaml.safe_load_all(text) if each is not None]
+    except OSError as error:
+        raise Trouble(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Trouble(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _as(kind: type[T], found: object, path: Path) -> T:
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise Trouble(f"{path}: {error}") from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from .options import Figure
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POLICIES = (
     "hasgpu",
@@ -37,8 +39,12 @@ F.yaml  functions: a list of
             overhead + latency at batch 1, 100 %, 100 %),
           min-scale, max-scale, priority (0: as a pod's)
         File names are relative to F.yaml; unknown keys are errors.
-DIR     result.json (overall, and per function under "functions"),
+DIR     result.json (overall, and per function under "functions";
+          gpu_seconds.least: what the requests that were in time must
+          have cost under any policy),
         decisions.jsonl (read it with `kn hasgpu explain`), PNG plots
+bound   what any policy that answers every request must allocate;
+        its latencies are placeholders
 """
 
 
@@ -77,8 +83,20 @@ def _memory(_: click.Context, option: click.Parameter, text: str) -> int:
 )
 @click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--gpu-memory", default="16Gi", show_default=True, callback=_memory, help="Of each GPU.")
-@click.option("--noise", default=0.05, show_default=True, help="Deviation of service times (of their logarithm).")
-@click.option("--interference", default=0.0, show_default=True, help="Slow-down beside busy rows; 0.2 is 20 %.")
+@click.option(
+    "--noise",
+    default=0.05,
+    show_default=True,
+    type=Figure(0.0, 2.0),
+    help="Deviation of service times (of their logarithm).",
+)
+@click.option(
+    "--interference",
+    default=0.0,
+    show_default=True,
+    type=Figure(0.0, 100.0),
+    help="Slow-down beside busy rows; 0.2 is 20 %.",
+)
 @click.option("--plots/--no-plots", default=True, show_default=True, help="PNG pictures of the run.")
 def simulate(**told: Any) -> None:
     """The help is the command's own."""

@@ -117,8 +117,8 @@ class Session:
         try:
             # Named here, since the client asks the environment when it is imported.
             loader.load_kube_config(named or _KUBECONFIG, context=context, client_configuration=configuration)
-        except loader.ConfigException as error:
-            raise Unreachable(f"no cluster to talk to by {source}: {error}") from error
+        except Exception as error:  # of a file that is no kubeconfig: whatever Python makes of it
+            raise Unreachable(f"no cluster to talk to by {source}: {' '.join(str(error).split())}") from error
 
         def authorization() -> str | None:
             bearer = configuration.auth_settings().get("BearerToken")

@@ -72,6 +72,8 @@ def read_located(file: str, text: str) -> Located:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(file, line, f"not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:  # a character that YAML has not
+        raise InputError(file, 1, f"not YAML: {' '.join(str(error).split())}") from error
     if node is None:
         raise InputError(file, 1, "is empty")
     return _mapping(file, node)

@@ -34,17 +34,19 @@ class Workload:
 
 def read_workload(file: Path, functions: Collection[str], seed: int) -> Workload:
     """The file's workload; every function of the run has an entry."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = csv.reader(lines)
-        header = next(rows, [])
-        if header == _ARRIVALS:
-            arrivals, end_s = _arrivals(str(file), rows, functions)
-        elif header == _COUNTS:
-            arrivals, end_s = _counts(str(file), rows, functions, seed)
-        else:
-            raise InputError(
-                str(file), 1, f"columns must be {','.join(_ARRIVALS)} or {','.join(_COUNTS)}, were: {','.join(header)}"
-            )
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = csv.reader(lines)
+            header = next(rows, [])
+            if header == _ARRIVALS:
+                arrivals, end_s = _arrivals(str(file), rows, functions)
+            elif header == _COUNTS:
+                arrivals, end_s = _counts(str(file), rows, functions, seed)
+            else:
+                wanted = f"{','.join(_ARRIVALS)} or {','.join(_COUNTS)}"
+                raise InputError(str(file), 1, f"columns must be {wanted}, were: {','.join(header)}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(str(file), 1, f"can't be read: {error}") from error
     return Workload(arrivals=arrivals, horizon_s=float(max(1, math.ceil(end_s))))
 
 
