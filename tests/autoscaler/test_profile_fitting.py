@@ -340,6 +340,18 @@ def test_a_service_without_a_profile_gets_one_for_its_load_and_an_idle_one_none(
     assert leader.fits == 0
 
 
+def test_the_write_of_a_load_hides_no_small_news_of_traffic_which_may_add_up(leader: Leader) -> None:
+    leader.serve(50, 20.0, now=0.0)
+    leader.turn(0.0)
+    before = leader.status["learned"]["served"]
+    leader.serve(50, 20.6, now=1.0)
+    recorded = record(leader, 1)
+    leader.turn(300.0)
+    assert leader.status["learned"]["loads"]["a"]["history"] == recorded.to_plain()
+    assert leader.status["learned"]["served"] == before
+    assert leader.fits == 1
+
+
 def test_a_profile_that_somebody_changed_does_not_wait_for_very_many_loads(leader: Leader) -> None:
     leader.loads = {("ns", f"m{number:03}"): {"a": LoadHistory.of(0, [1.0])} for number in range(LOADS_A_TURN + 9)}
     leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})

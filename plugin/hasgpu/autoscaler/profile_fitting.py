@@ -135,7 +135,8 @@ class ProfileFitting:
         if found is None:
             found = self._create(key)
             log.info("LatencyProfile %s/%s: made for what its service's traffic shows", *key)
-        served = {**_kept(found), **served}
+        # Small news are not written beside a load: they would never add up to something that is worth a fit.
+        served = {**_kept(found), **(served if changed or taught else {})}
         refit = changed or (taught and not found.spec.measurements)
         outcome = self._outcome(found, served, changed=refit)
         sought = self._search.due(key, found.status.learned, loads, now)
