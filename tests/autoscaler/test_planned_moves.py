@@ -58,7 +58,7 @@ class Kubernetes:
         return {self.cluster.slice_of(name)["gpu"] for names in self.pods.values() for name in names}
 
     def _ready(self, name: str) -> bool:
-        return self.cluster.pod(name)["status"]["phase"] == "Running"
+        return bool(self.cluster.pod(name)["status"]["phase"] == "Running")
 
     def _scale(self, revision: RevisionKey, names: list[str]) -> None:
         wanted = self.cluster.gpu_class._wanted.get(revision, len(names))

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hasgpu.decision.policy import Policy
 from hasgpu.model.intent import parse_intent
 from hasgpu.model.load import StatMessage
 from hasgpu.prediction.queueing import waiting_tail
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.policies.fixed_slice import fitted
-from hasgpu.simulator.policies.registry import policy_named
+from hasgpu.simulator.policies.registry import Tuning, policy_named
 from hasgpu.simulator.result import latencies_s, summary
 from hasgpu.simulator.run import simulate
 from hasgpu.simulator.workload import Workload
@@ -198,3 +199,16 @@ def test_the_ledger_holds_at_every_tick_of_a_crowd() -> None:
 
     given = setup(*(function(f"f{n}", 15.0 + n) for n in range(6)), rate=30.0, seconds=20.0, gpus=1)
     simulate(given, Watched())
+
+
+def test_moves_free_a_gpu_once_load_has_gone_and_no_request_is_later_for_them() -> None:
+    busy = setup(*(function(name) for name in "abc"), rate=40.0, seconds=240.0, gpus=3)
+    fewer = {name: np.concatenate([at[at < 30.0], at[at >= 30.0][::40]]) for name, at in busy.workload.arrivals.items()}
+    given = replace(busy, workload=Workload(arrivals=fewer, horizon_s=240.0))
+    never, moved = (
+        summary(simulate(given, policy_named("hasgpu", given, Tuning(hasgpu=Policy(move_after_s=after_s)))), 240.0)
+        for after_s in (0.0, 31.0)
+    )
+    assert moved["whole_gpus"] < never["whole_gpus"] - 0.3  # type: ignore[operator]
+    assert moved["violations"] == never["violations"]
+    assert moved["failed"] == 0
