@@ -221,7 +221,7 @@ def test_an_unanswered_round_is_repeated_within_a_second_not_after_a_long_period
     elector.start()
     until(lambda: api.requests)
     api.thaw()
-    until(elector.still_leading, timeout_s=3.0)
+    until(elector.still_leading, timeout_s=6.0)
     elector.stop()
 
 
