@@ -77,6 +77,27 @@ def test_stats_reach_the_leader_at_once_and_a_follower_never() -> None:
     assert gpu.calls[seen:] == []
 
 
+def test_while_it_is_in_doubt_who_leads_load_is_remembered_and_nothing_decided() -> None:
+    leads: list[bool | None] = [True]
+    gpu, woken = Noting(), threading.Event()
+    loop = GpuLoop(gpu, lambda: leads[0], woken)
+    loop.start()
+    woken.set()
+    gpu.until("tick")
+    leads[0] = None
+    loop.on_stats([stat_of(1)])
+    gpu.until("stats 1")
+    decided = gpu.calls[: gpu.calls.index("stats 1")].count("tick")
+    loop.on_stats([stat_of(2), stat_of(3)])
+    gpu.until("stats 2")
+    assert gpu.calls.count("tick") == decided
+    leads[0] = True
+    woken.set()
+    loop.stop()
+    assert gpu.calls.count("lead True") == 1
+    assert "lead False" not in gpu.calls
+
+
 def test_a_failed_turn_is_followed_by_another_and_leadership_does_not_begin_anew() -> None:
     gpu, woken = Noting(), threading.Event()
     gpu.failures = 1

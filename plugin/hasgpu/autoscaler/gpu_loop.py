@@ -24,7 +24,7 @@ class GpuLoop:
     def __init__(
         self,
         gpu: GpuClass,
-        leads: Callable[[], bool],
+        leads: Callable[[], bool | None],
         woken: threading.Event,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -64,7 +64,9 @@ class GpuLoop:
 
     def _turn(self) -> float:
         """Seconds until the next, if nothing wakes it."""
-        now, leads = self._clock(), self._leads()
+        now, standing = self._clock(), self._leads()
+        # In doubt load is remembered and nothing is decided: what could not be written is decided anew afterwards.
+        leads = self._leading if standing is None else standing
         if leads != self._leading:
             self._gpu.lead(leads, now)
             # Noted before anything can fail: a leader that began anew with each failed turn would forget its writes.
@@ -74,4 +76,4 @@ class GpuLoop:
             return TICK_S
         if messages:
             self._gpu.on_stats(messages, now)
-        return self._gpu.tick(now)
+        return TICK_S if standing is None else self._gpu.tick(now)

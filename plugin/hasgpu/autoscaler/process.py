@@ -109,7 +109,7 @@ class Process:
         self._leadership = self._make_leadership()
         self._reporters = self._make_reporters()
         self._gpu = make_gpu_class(self._surroundings())
-        self._gpu_loop = GpuLoop(self._gpu, lambda: self._leadership.holds(ALLOCATOR_LEASE), self._woken, clock)
+        self._gpu_loop = GpuLoop(self._gpu, lambda: self._leadership.standing(ALLOCATOR_LEASE), self._woken, clock)
         self._scrapes = ScrapeLoop(
             self._event_loop.loop,
             self._kpa,
