@@ -22,7 +22,7 @@ from hasgpu.decision.precedence import take_precedence
 from hasgpu.decision.row_needs import tell_needs
 from hasgpu.model import annotations as keys
 from hasgpu.model.decider import DeciderSpec
-from hasgpu.model.decision import Decision, Reason
+from hasgpu.model.decision import Decision
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.load import StatMessage
 from hasgpu.prediction.forecast_board import ForecastBoard, Horizon
@@ -204,9 +204,9 @@ class HasClass:
             for key in ours:
                 for need in self._records[key].needs:
                     ledger.tell(need)
-        called = {*one.caps}
         for newcomer in one.starved:
-            called |= _concerned(one, take_precedence(ledger, newcomer))
+            take_precedence(ledger, newcomer)
+        called = {*one.caps} | _in_rows(one, ledger.reserved())
         return _Round(one, now, deque(self._agenda.due(ours, world, called, now)))
 
     def _take_turn(self, current: _Round, key: RevisionKey) -> None:
@@ -214,7 +214,7 @@ class HasClass:
         one = current.one
         record, pa, asks = self._record(key, one.now), one.podautoscalers[key], self._agenda.asks(key)
         current.decided.add(key)
-        decision = None
+        decision, reserved = None, {*one.ledger.reserved()}
         try:
             decision = self._decide(one, pa, record)
             if decision is not None:
@@ -225,7 +225,8 @@ class HasClass:
         waits = decision is not None and bool(decision.waiting_changes)
         self._agenda.decided(key, one.world, one.now, waits=waits)
         if decision is not None:
-            called = _concerned(one, decision.reasons) | (one.world.mates_of(key) if waits and asks else set())
+            called = _in_rows(one, one.ledger.reserved() - reserved)
+            called |= one.world.mates_of(key) if waits and asks else set()
             current.due.extendleft(sorted(each for each in called if each in one.podautoscalers))
 
     def _decide(self, one: Pass, pa: PodAutoscaler, record: ScaledRevision) -> Decision | None:
@@ -339,8 +340,6 @@ def _service(pa: PodAutoscaler) -> tuple[str, str]:
     return pa.metadata.namespace, pa.metadata.labels.get(keys.SERVICE_LABEL, "")
 
 
-def _concerned(one: Pass, reasons: Iterable[Reason]) -> set[RevisionKey]:
-    """Whoever is in a row of which somebody more important was promised a part."""
-    promised = (dict(each.values) for each in reasons if each.fact == "takes-precedence")
-    rows = (RowKey(str(each["gpu"]), int(each["row"])) for each in promised)
-    return {mate.revision for row in rows for mate in one.world.in_row.get(row, ())}
+def _in_rows(one: Pass, rows: Iterable[tuple[str, int]]) -> set[RevisionKey]:
+    """Who has pods there."""
+    return {mate.revision for row in rows for mate in one.world.in_row.get(RowKey(*row), ())}

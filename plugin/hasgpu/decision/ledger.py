@@ -11,7 +11,7 @@ whoever holds more than that makes room at once. Of a revision that was decided 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 
 from hasgpu.model.decision import Reason, reason
@@ -210,6 +210,10 @@ class Ledger:
     def reserve(self, gpu_uuid: str, row: int, need: Need) -> None:
         """What a pod that found no room needs of a row: those of lower priority in it are to give way."""
         self._waiting.setdefault((gpu_uuid, row), []).append(need)
+
+    def reserved(self) -> Set[tuple[str, int]]:
+        """Rows, by GPU and number, of which pods without room were promised a part."""
+        return self._waiting.keys()
 
     def decide(self, pod: PodKey, quota_percent: int) -> None:
         """What a pod will have once all of this pass is written; nobody later in the pass may count on more."""
