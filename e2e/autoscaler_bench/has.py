@@ -6,6 +6,7 @@ carries (the pod's annotation is patched), or beyond (the Deployment's replicas)
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import statistics
@@ -189,9 +190,9 @@ def _calm(count: int, samples: int) -> Iterator[int]:
 
 
 def _figures(kind: str, found: list[float | None]) -> dict[str, Any]:
-    """Percentiles of those that were seen; with less than a hundred samples the 99th is the largest."""
+    """Percentiles of those that were seen: the 99th of a hundred, the largest of fewer."""
     delays = sorted(each for each in found if each is not None)
-    p99 = delays[min(len(delays) - 1, int(0.99 * len(delays)))] if delays else None
+    p99 = delays[math.ceil(0.99 * len(delays)) - 1] if delays else None
     return {
         f"{kind}_samples": len(found),
         f"{kind}_p50_s": statistics.median(delays) if delays else None,
