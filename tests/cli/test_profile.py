@@ -63,6 +63,21 @@ def test_a_profile_of_no_cells_still_predicts(tmp_path: Path) -> None:
     assert float(predicted.stdout.splitlines()[1].split(",")[3]) > 0.0
 
 
+def test_no_cell_to_predict_is_answered_with_the_header_alone(cells: Path, tmp_path: Path) -> None:
+    profile, grid = tmp_path / "profile.yaml", tmp_path / "grid.csv"
+    run("fit", "--cells", cells, "--output", profile)
+    grid.write_text("batch,sm,quota\n")
+    predicted = run("predict", "--profile", profile, "--cells", grid)
+    assert (predicted.exit_code, predicted.stdout) == (0, "batch,sm,quota,latency_ms,low_ms,high_ms\n")
+
+
+@pytest.mark.parametrize("memory", ["0", "-1Gi", "0Gi"])
+def test_a_pod_without_memory_is_fitted_for_nobody(cells: Path, tmp_path: Path, memory: str) -> None:
+    fitted = run("fit", "--cells", cells, "--output", tmp_path / "p.yaml", f"--memory={memory}")
+    assert (fitted.exit_code, (tmp_path / "p.yaml").exists()) == (1, False)
+    assert "--memory" in fitted.output
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

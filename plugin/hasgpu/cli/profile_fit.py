@@ -111,9 +111,11 @@ def _window_ms(window: str) -> float:
 
 def _check_memory(memory: str) -> None:
     try:
-        parse_bytes(memory)
+        enough = parse_bytes(memory) > 0
     except ValueError as error:
         raise Trouble(f"--memory: {error}") from error
+    if not enough:
+        raise Trouble(f"--memory must be above 0, was: {memory!r}")
 
 
 def _object_name(model: str) -> str:

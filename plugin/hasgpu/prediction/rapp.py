@@ -77,7 +77,7 @@ class RappTable:
 
     def _read(self, at: Points, table: Floats) -> Floats:
         over_batch, over_sm = line_weights(self.batches, at.batch), line_weights(self.sms, at.sm)
-        nodes = (over_batch[:, :, None] * over_sm[:, None, :]).reshape(len(at), -1)
+        nodes = (over_batch[:, :, None] * over_sm[:, None, :]).reshape(len(at), len(self.batches) * len(self.sms))
         by_quota = line_weights(self.quotas, at.quota) @ table.reshape(-1, len(self.quotas)).T
         result: Floats = (nodes * by_quota).sum(axis=1)
         return result
