@@ -91,7 +91,10 @@ def _statics(request: FitRequest, model: str | None) -> Mapping[str, float] | No
         return count_operators(request.onnx)
     if request.static is None:
         return None
-    known = read_statics(request.static)
+    try:
+        known = read_statics(request.static)
+    except UnicodeDecodeError as error:
+        raise Trouble(f"{request.static}: is no text: {error}") from error
     if model is None:
         raise Trouble("--static needs the model's name: a column `model` in the CSV, or --model")
     if model not in known:
