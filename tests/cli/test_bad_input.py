@@ -59,7 +59,7 @@ def test_simulate_refuses(tmp_path: Path, option: str, value: str, says: str) ->
         pytest.param("fit --cells {folder}/cut.gz --output {folder}/p", "is no gzip", id="cells that are cut off"),
         pytest.param(
             "fit --cells {folder}/t.csv --output {folder}/p --static {folder}/binary",
-            "binary: is no text",
+            "binary:1: is no text",
             id="operator counts that are no text",
         ),
         pytest.param("plan --output {folder}/no/p.csv", "no' is not there", id="a plan into no folder"),

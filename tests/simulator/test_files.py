@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hasgpu.cli.__main__ import cli
+from hasgpu.fitter.errors import InputError
 from hasgpu.fitter.reference_file import packaged_reference
 from hasgpu.simulator.believed import surface_of
 from hasgpu.simulator.functions_file import products, read_functions
-from hasgpu.simulator.located import InputError
 from hasgpu.simulator.policies.registry import POLICIES
 from hasgpu.simulator.workload import read_workload
 
@@ -93,6 +94,7 @@ def test_the_truth_is_another_file_than_what_is_believed(tmp_path: Path) -> None
         pytest.param("functions: []\n", 1, "at least one", id="no function"),
         pytest.param(FUNCTION.replace("100ms", "fast"), 4, "slo-latency='fast'", id="a bad annotation value"),
         pytest.param(FUNCTION.replace("m.yaml", "x.yaml"), 3, "can't be read", id="a missing profile"),
+        pytest.param(FUNCTION + "  truth: x.csv\n", 5, "can't be read", id="a missing truth"),
         pytest.param(FUNCTION + "  startup: soon\n", 5, "startup='soon'", id="a bad duration"),
         pytest.param(FUNCTION + "  min-scale: -1\n", 5, "min-scale='-1'", id="a negative scale"),
         pytest.param(
@@ -111,20 +113,75 @@ def test_a_bad_functions_file_is_refused_with_its_line(tmp_path: Path, functions
 
 
 @pytest.mark.parametrize(
-    ("workload", "line", "says"),
+    ("workload", "place", "says"),
     [
-        pytest.param("function,when\n", 1, "columns must be", id="other columns"),
-        pytest.param("function,arrival_s\nf,0.5\ng,1\n", 3, "'g' is not in", id="an unknown function"),
-        pytest.param("function,arrival_s\nf,soon\n", 2, "arrival_s must be", id="no number"),
-        pytest.param("function,arrival_s\nf,-1\n", 2, "arrival_s must be", id="before the start"),
-        pytest.param("function,second,requests\nf,0,1.5\n", 2, "requests must be a whole", id="half a request"),
-        pytest.param("function,second,requests\nf,0\n", 2, "3 columns", id="a column missing"),
+        pytest.param("function,when\n", "1", "columns must be", id="other columns"),
+        pytest.param("", "1", "columns must be", id="nothing"),
+        pytest.param("function,arrival_s,requests\n", "1", "columns must be", id="columns of both forms"),
+        pytest.param(
+            "function,arrival_s\nf,0.5\ng,1\n", "3:1", "function is 'g', must be in", id="an unknown function"
+        ),
+        pytest.param("function,arrival_s\nf,soon\n", "2:2", "arrival_s is 'soon', must be", id="no number"),
+        pytest.param("function,arrival_s\nf,-1\n", "2:2", "must be a number of seconds", id="before the start"),
+        pytest.param("arrival_s,function\n\n-1,f\n", "3:1", "arrival_s is '-1'", id="a place after blank lines"),
+        pytest.param("function,arrival_s\nf,1,7\n", "2", "has 3 columns, must have 2", id="a decimal comma"),
+        pytest.param("function,second,requests\nf,0,1.5\n", "2:3", "must be a whole number", id="half a request"),
+        pytest.param("function,second,requests\nf,0,-1\n", "2:3", "requests is '-1', must be", id="less than none"),
+        pytest.param("function,second,requests\nf,0\n", "2", "has 2 columns, must have 3", id="a column missing"),
     ],
 )
-def test_a_bad_workload_is_refused_with_its_line(tmp_path: Path, workload: str, line: int, says: str) -> None:
+def test_a_bad_workload_is_refused_with_its_place(tmp_path: Path, workload: str, place: str, says: str) -> None:
     with pytest.raises(InputError) as caught:
         read_workload(files(tmp_path, workload=workload) / "W.csv", ["f"], 0)
-    assert str(caught.value).startswith(f"{tmp_path / 'W.csv'}:{line}: ")
+    assert str(caught.value).startswith(f"{tmp_path / 'W.csv'}:{place}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("function,arrival_s\nf,0.5\n\nf,1.5\n\n,\n", id="blank lines"),
+        pytest.param(
+            "\ufefffunction,arrival_s\r\nf,0.5\r\nf,1.5\r\n", id="a byte order mark and CRLF, as Excel writes"
+        ),
+        pytest.param("arrival_s, function\n0.5, f\n1.5, f\n", id="columns swapped, and blanks"),
+        pytest.param("zone,function,arrival_s,\na,f,0.5,\n,f,1.5,\n", id="columns that nobody asked for"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
+def test_a_workload_may_look_as_people_have_it(tmp_path: Path, text: str, packed: bool) -> None:
+    path = tmp_path / ("W.csv.gz" if packed else "W.csv")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert read_workload(path, ["f"], 0).arrivals["f"].tolist() == [0.5, 1.5]
+
+
+def test_a_truth_may_look_as_people_have_it(tmp_path: Path) -> None:
+    files(tmp_path, FUNCTION + "  truth: t.csv.gz\n")
+    rows = ["model,sm,batch,quota,latency_ms", "", "m,10,1,100,21", "m,100,1,100,11", "other,100,1,100,99"]
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(("\ufeff" + "\r\n".join(rows)).encode()))
+    (read,) = read_functions(tmp_path / "F.yaml")
+    assert read.truth.work_s(1, 100) == pytest.approx(0.011)
+
+
+@pytest.mark.parametrize(
+    ("truth", "place", "says"),
+    [
+        pytest.param(b"batch,sm,quota\n", "1", "lacks the column 'latency_ms'", id="a missing column"),
+        pytest.param(b"batch,sm,quota,latency_ms\n", "1", "has no cell", id="no cell"),
+        pytest.param(b"batch,sm,quota,latency_ms\n1,0,100,2\n", "2:2", "sm is '0', must be a whole", id="no SM"),
+        pytest.param(b"batch,sm,quota,latency_ms\n\n1,5,9,nan\n", "3:4", "latency_ms is 'nan'", id="no number"),
+        pytest.param(
+            b"model,batch,sm,quota,latency_ms\na,1,5,9,2\nb,1,5,9,2\n", "1", "no cell of model 'm'", id="others"
+        ),
+        pytest.param(b"batch,sm,quota,latency_ms\n1,5,9,\xe9\n", "2", "no text in UTF-8: byte 0xe9", id="Latin 1"),
+    ],
+)
+def test_a_bad_truth_is_refused_with_its_place(tmp_path: Path, truth: bytes, place: str, says: str) -> None:
+    files(tmp_path, FUNCTION + "  truth: t.csv\n")
+    (tmp_path / "t.csv").write_bytes(truth)
+    with pytest.raises(InputError) as caught:
+        read_functions(tmp_path / "F.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 't.csv'}:{place}: ")
     assert says in str(caught.value)
 
 

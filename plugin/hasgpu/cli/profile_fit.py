@@ -91,10 +91,7 @@ def _statics(request: FitRequest, model: str | None) -> Mapping[str, float] | No
         return count_operators(request.onnx)
     if request.static is None:
         return None
-    try:
-        known = read_statics(request.static)
-    except UnicodeDecodeError as error:
-        raise Trouble(f"{request.static}: is no text: {error}") from error
+    known = read_statics(request.static)
     if model is None:
         raise Trouble("--static needs the model's name: a column `model` in the CSV, or --model")
     if model not in known:

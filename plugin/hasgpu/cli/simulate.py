@@ -31,7 +31,8 @@ W.csv   columns function,arrival_s   or   function,second,requests
 F.yaml  functions: a list of
           name, profile (LatencyProfile file: what the policy believes),
           truth (CSV batch,sm,quota,latency_ms under the launch gate: what
-            the simulated GPU does; default: the profile),
+            the simulated GPU does; of several models in a column model
+            the profile's; default: the profile),
           slo-latency, slo-percentile, sm-partition, time-quota,
           gpu-memory, batch-size (as the hasgpu.dev/ annotations),
           startup (8s), overhead (0ms: time outside the GPU),
@@ -39,6 +40,7 @@ F.yaml  functions: a list of
             overhead + latency at batch 1, 100 %, 100 %),
           min-scale, max-scale, priority (0: as a pod's)
         File names are relative to F.yaml; unknown keys are errors.
+        CSV files may be gzipped (.gz), their columns in any order.
 DIR     result.json (overall, and per function under "functions";
           gpu_seconds.least: what the requests that were in time must
           have cost under any policy),

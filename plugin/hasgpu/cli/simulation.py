@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from hasgpu.fitter.errors import InputError
 from hasgpu.model.profile import Gate
 from hasgpu.simulator.bound import least_gpu_seconds, served_at_the_bound
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import products, read_functions
 from hasgpu.simulator.gates import RowPolicy
-from hasgpu.simulator.located import InputError
 from hasgpu.simulator.plots import draw
 from hasgpu.simulator.policies.registry import Tuning, policy_named
 from hasgpu.simulator.result import DECISIONS_FILE, summary

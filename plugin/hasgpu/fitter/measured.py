@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +13,14 @@ from numpy.typing import NDArray
 from hasgpu.prediction.cells import Points
 from hasgpu.prediction.statics import STATIC_FEATURES
 
+from .cells_file import CELL_COLUMNS, cell_of
+from .csv_table import CsvTable
 from .errors import FitError
 
 Floats = NDArray[np.float64]
 
 LATENCY = "latency.csv"
 STATIC = "model_static.csv"
-_COLUMNS = ("model", "batch", "sm", "quota", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +49,21 @@ def read_models(folder: Path) -> tuple[MeasuredModel, ...]:
     statics = read_statics(_file(folder, STATIC))
     rows: dict[str, list[tuple[int, int, int, float]]] = {}
     path = _file(folder, LATENCY)
-    for line, row in _rows(path, _COLUMNS):
-        try:
-            cell = (int(row["batch"]), int(row["sm"]), int(row["quota"]), float(row["latency_ms"]))
-        except ValueError as error:
-            raise FitError(f"{path}:{line}: {error}") from error
-        rows.setdefault(row["model"], []).append(cell)
+    for row in CsvTable(path, ("model", *CELL_COLUMNS)).rows():
+        cell = cell_of(row)
+        coordinates = (cell.batch, cell.sm_percent, cell.quota_percent, cell.latency_ms)
+        rows.setdefault(row.text("model"), []).append(coordinates)
     return tuple(_model(name, sorted(cells), statics) for name, cells in sorted(rows.items()))
 
 
 def read_statics(path: Path) -> dict[str, tuple[str, dict[str, float]]]:
     """Family and static features by model."""
     found: dict[str, tuple[str, dict[str, float]]] = {}
-    for line, row in _rows(path, ("model", *STATIC_FEATURES)):
-        try:
-            features = {name: float(row[name]) for name in STATIC_FEATURES}
-        except ValueError as error:
-            raise FitError(f"{path}:{line}: {error}") from error
-        found[row["model"]] = (row.get("family") or row["model"], features)
+    table = CsvTable(path, ("model", *STATIC_FEATURES))
+    for row in table.rows():
+        features = {name: row.number(name, math.isfinite, "a number") for name in STATIC_FEATURES}
+        family = row.text("family") if "family" in table.columns else ""
+        found[row.text("model")] = (family or row.text("model"), features)
     return found
 
 
@@ -90,14 +86,3 @@ def _file(folder: Path, name: str) -> Path:
         if path.exists():
             return path
     raise FitError(f"{folder}: has neither {name} nor {name}.gz")
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    raw = path.read_bytes()
-    text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    reader = csv.DictReader(io.StringIO(text.decode()))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise FitError(f"{path}:1: lacks the column {missing[0]!r}")
-    for row in reader:
-        yield reader.line_num, row

@@ -5,7 +5,6 @@ Keys are those of the annotations without prefix, and a few of the simulation's 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import yaml
 
 from hasgpu.cluster import custom
 from hasgpu.cluster.errors import ClusterError
+from hasgpu.fitter.cells_file import CellsFile
+from hasgpu.fitter.errors import InputError
 from hasgpu.model.annotations import STATIC_FEATURES, USER_PREFIX
 from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
 from hasgpu.model.keys import RevisionKey
@@ -23,13 +24,12 @@ from hasgpu.model.profile import Cell, LatencyProfile
 from hasgpu.model.quantity import parse_duration_s
 
 from .fitted import Statics, fitted_surface
-from .located import InputError, Located, read_located
+from .located import Located, read_located
 from .truth import Truth, truth_of_cells, truth_of_surface
 
 _INTENT = ("slo-latency", "slo-percentile", "sm-partition", "time-quota", "gpu-memory", "batch-size")
 _OWN = ("name", "profile", "truth", "startup", "overhead", "slo-base", "min-scale", "max-scale", "priority")
 KEYS = (*_OWN[:3], *_INTENT, *_OWN[3:])
-_TRUTH_COLUMNS = ["batch", "sm", "quota", "latency_ms"]
 NAMESPACE = "simulated"
 
 
@@ -87,7 +87,7 @@ class _Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._profiles: dict[Path, tuple[LatencyProfile, Statics]] = {}
-        self._truths: dict[Path, Truth] = {}
+        self._truths: dict[tuple[Path, str], Truth] = {}
 
     def function(self, entry: Located) -> FunctionSpec:
         entry.only(KEYS)
@@ -135,11 +135,13 @@ class _Reader:
         truth_path = entry.text("truth")
         if truth_path is None:
             return truth_of_surface(fitted_surface(profile, _product(profile), statics))
-        path = self._folder / truth_path
-        if path not in self._truths:
-            text = _text(path, entry.file, entry.line_of("truth"))
-            self._truths[path] = truth_of_cells(_cells(str(path), text))
-        return self._truths[path]
+        key = self._folder / truth_path, profile.model
+        if key not in self._truths:
+            try:
+                self._truths[key] = truth_of_cells(_cells(key[0], profile))
+            except OSError as error:
+                raise entry.error("truth", f"{key[0]} can't be read: {error}") from error
+        return self._truths[key]
 
 
 def _text(path: Path, file: str, line: int) -> str:
@@ -164,26 +166,13 @@ def _intent(entry: Located) -> GpuIntent:
         raise entry.error(key, told.removeprefix(USER_PREFIX)) from error
 
 
-def _cells(file: str, text: str) -> list[Cell]:
-    rows = csv.reader(text.splitlines())
-    header = next(rows, [])
-    if header != _TRUTH_COLUMNS:
-        raise InputError(file, 1, f"columns must be {','.join(_TRUTH_COLUMNS)}, were: {','.join(header)}")
-    cells = [_cell(file, line, row) for line, row in enumerate(rows, start=2)]
+def _cells(path: Path, profile: LatencyProfile) -> tuple[Cell, ...]:
+    """Those of the profile's model, where the file has several."""
+    file = CellsFile(path)
+    cells = file.cells(profile.model if len(file.models) > 1 else None)
     if not cells:
-        raise InputError(file, 1, "has no cell")
+        raise InputError(str(path), 1, "has no cell")
     return cells
-
-
-def _cell(file: str, line: int, row: list[str]) -> Cell:
-    try:
-        batch, sm, quota = (int(text) for text in row[:3])
-        (latency_ms,) = (float(text) for text in row[3:])
-    except ValueError as error:
-        raise InputError(file, line, f"not a cell of {','.join(_TRUTH_COLUMNS)}: {','.join(row)}") from error
-    if not (1 <= batch <= 1024 and 1 <= sm <= 100 and 1 <= quota <= 100 and 0.0 < latency_ms < 1e7):
-        raise InputError(file, line, f"out of range: {','.join(row)}")
-    return Cell(batch=batch, sm_percent=sm, quota_percent=quota, latency_ms=latency_ms)
 
 
 def _duration_s(entry: Located, key: str, default: float) -> float:

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 
 import yaml
 
-
-class InputError(Exception):
-    """An input file can't be used; the message begins with file and line."""
-
-    def __init__(self, file: str, line: int, what: str) -> None:
-        super().__init__(f"{file}:{line}: {what}")
-        self.file, self.line, self.what = file, line, what
+from hasgpu.fitter.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
