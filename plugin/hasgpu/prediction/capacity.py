@@ -221,7 +221,7 @@ def _launch_rates(
     alone_rates = shared_rates = np.zeros((len(sms), len(_QUOTAS)))
     for batch in _batches(terms.batch_size):
         work = _careful_work_s(surface, terms, batch, sms)
-        service = np.maximum(work[:, None], _careful_launch_s(surface, terms)[None, :])
+        service = np.maximum(work[:, None], _careful_launch_s(surface, terms, sms))
         late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])
         shared = np.stack([_of_two(each, r) for each, r in zip(late, LOADS, strict=True)])
         pace = batch / service
@@ -257,10 +257,10 @@ def _launch_times_s(surface: Surface) -> Floats:
     return np.array([surface.launch_s(round(100 * q)) for q in _QUOTAS])
 
 
-def _careful_launch_s(surface: Surface, terms: CapacityTerms) -> Floats:
-    """Launch times at the edge of their interval, by quota."""
-    spreads = np.array([surface.launch_spread(round(100 * q)) for q in _QUOTAS])
-    result: Floats = _launch_times_s(surface) * (1.0 + terms.edge * spreads) * (1.0 + terms.margin)
+def _careful_launch_s(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> Floats:
+    """(SM, quota): launch times at the edge of their interval."""
+    spreads = np.array([surface.launch_spread(sm) for sm in sms])
+    result: Floats = (1.0 + terms.edge * spreads)[:, None] * _launch_times_s(surface)[None, :] * (1.0 + terms.margin)
     return result
 
 

@@ -71,7 +71,7 @@ class Surface:
     spreads: tuple[Line, ...] = ()
     """For each batch: relative half-width over SM percent, where a fit has calibrated it."""
     launch_spreads: Line | None = None
-    """By how much launching may take longer than ``over_quota`` says, over quota percent, on whatever SM share."""
+    """Relative half-width of the interval around ``launch_s``, over SM percent."""
 
     def work_s(self, batch: int, sm_percent: int) -> float:
         """g: GPU seconds of one inference of ``batch`` requests at an SM share."""
@@ -86,9 +86,9 @@ class Surface:
             return self.over_quota.seconds(quota_percent)
         return self.work_s(self.batches[0], 100) * 100.0 / quota_percent
 
-    def launch_spread(self, quota_percent: int) -> float:
-        """Relative distance of the interval's upper edge from ``launch_s``."""
-        return self.launch_spreads.seconds(quota_percent) if self.launch_spreads is not None else 0.0
+    def launch_spread(self, sm_percent: int) -> float:
+        """Relative half-width of the interval around ``launch_s`` on an SM share; measured is mostly the whole GPU."""
+        return self.launch_spreads.seconds(sm_percent) if self.launch_spreads is not None else 0.0
 
     def spread(self, batch: int, sm_percent: int) -> float:
         """Relative half-width of the interval around ``work_s``."""

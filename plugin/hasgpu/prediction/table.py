@@ -18,13 +18,19 @@ from .surface import Line, Surface
 VERSION = 1
 MOST_BYTES = 64 * 1024
 _DIGITS = 5
+_LAUNCHING = 10, 50
+"""Quotas at which launching takes longer than the work; the least are rarely measured."""
 _LEAST = 1e-4
 """Of a spread: logarithms are taken of it."""
 
 
 def to_learned(table: RappTable) -> dict[str, Any]:
-    """What is written: work and its half-width at quota 100, and launching one request on the whole GPU."""
+    """What is written: work and its half-width at quota 100, and launching one request on the whole GPU.
+
+    The half-width of launching, by SM share, is that of small quotas, at which it is what takes time.
+    """
     whole = table.quotas.index(100)
+    between = [index for index, quota in enumerate(table.quotas) if _LAUNCHING[0] <= quota <= _LAUNCHING[1]]
     return {
         "version": VERSION,
         "gate": table.gate,
@@ -35,18 +41,8 @@ def to_learned(table: RappTable) -> dict[str, Any]:
         "workMs": [_rounded(1000.0 * np.exp(line)) for line in table.log_latency[:, :, whole]],
         "spread": [_rounded(np.expm1(line)) for line in table.half_width[:, :, whole]],
         "launchMs": _rounded(1000.0 * np.exp(table.log_latency[0, -1, :])),
-        "launchSpread": _rounded(np.expm1(_launch_excess(table))),
+        "launchSpread": _rounded(np.expm1(np.median(table.half_width[0][:, between], axis=1))),
     }
-
-
-def _launch_excess(table: RappTable) -> Any:
-    """(quota): how far above the launch time on the whole GPU the interval reaches where launching is what takes time.
-
-    In logarithms; launching is taken not to depend on the SM share, so what it does depend is part of the doubt.
-    """
-    launch, work = table.log_latency[0, -1, :], table.log_latency[0, :, table.quotas.index(100)]
-    reaches = table.log_latency[0] + table.half_width[0]
-    return np.where(work[:, None] <= launch[None, :], reaches - launch[None, :], _LEAST).max(axis=0, initial=_LEAST)
 
 
 def to_surface(learned: Mapping[str, Any]) -> Surface:
@@ -56,13 +52,13 @@ def to_surface(learned: Mapping[str, Any]) -> Surface:
     batches, sms, quotas = (_wholes(learned, key) for key in ("batches", "sms", "quotas"))
     work, spread = (_lines(learned, key, batches, sms) for key in ("workMs", "spread"))
     launch = _row("launchMs", learned.get("launchMs"), len(quotas))
-    launch_spread = learned.get("launchSpread", [_LEAST] * len(quotas))
+    launch_spread = _row("launchSpread", learned.get("launchSpread", [_LEAST] * len(sms)), len(sms))
     return Surface(
         batches=batches,
         over_sm=tuple(_line(sms, [v / 1000.0 for v in row], slope_below=-1.0) for row in work),
         over_quota=_line(quotas, [v / 1000.0 for v in launch], slope_below=-1.0),
         spreads=tuple(_line(sms, row, slope_below=0.0) for row in spread),
-        launch_spreads=_line(quotas, _row("launchSpread", launch_spread, len(quotas)), slope_below=0.0),
+        launch_spreads=_line(sms, launch_spread, slope_below=0.0),
     )
 
 
