@@ -52,7 +52,7 @@ def test_simulate_refuses(tmp_path: Path, option: str, value: str, says: str) ->
         pytest.param("show --profile {folder}/m.yaml --batch 0", "0 is not in the range", id="a batch of none"),
         pytest.param("show --profile {folder}/m.yaml --batch -3", "-3 is not in the range", id="fewer than none"),
         pytest.param(
-            "show --profile {folder}/binary", "binary: unacceptable character", id="a profile that is no text"
+            "show --profile {folder}/binary", "binary:1: not YAML: unacceptable", id="a profile that is no text"
         ),
         pytest.param("fit --cells {folder}/t.csv --output {folder}/no/p", "no' is not there", id="fit into no folder"),
         pytest.param("fit --cells {folder}/binary --output {folder}/p", "is no text", id="cells that are no text"),

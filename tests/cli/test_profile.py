@@ -110,7 +110,16 @@ def test_a_bad_profile_is_refused_with_its_place(tmp_path: Path) -> None:
     path.write_text("kind: LatencyProfile\nspec: [\n")
     result = run("predict", "--profile", path, "--cells", grid)
     assert result.exit_code == 1
-    assert "p.yaml:3:1" in result.output
+    assert "p.yaml:3: not YAML" in result.output
+
+
+def test_a_typo_in_a_profile_is_refused_rather_than_answered_from_nothing(cells: Path, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    run("fit", "--cells", cells, "--output", path)
+    path.write_text(path.read_text().replace("measurements", "measurments"))
+    result = run("predict", "--profile", path, "--cells", cells)
+    assert result.exit_code == 1
+    assert "p.yaml:7: unknown key 'measurments'" in result.output
 
 
 def test_a_plan_is_a_csv_of_at_most_twenty_five_cells_with_prices() -> None:

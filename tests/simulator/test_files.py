@@ -79,6 +79,49 @@ def test_a_profile_with_neither_cells_nor_counts_is_refused(tmp_path: Path) -> N
         read_functions(tmp_path / "F.yaml")
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "says"),
+    [
+        pytest.param("measurements", "measurments", 7, "unknown key 'measurments'", id="a typo in the spec"),
+        pytest.param("gate: launch", "gatte: launch", 9, "unknown key 'gatte'", id="a typo in a measurement"),
+        pytest.param(
+            "{batch: 1, sm: 10,", "{sms: 9, batch: 1, sm: 10,", 11, "unknown key 'sms'", id="a typo in a cell"
+        ),
+        pytest.param("name: m}", "name: m, anotations: {}}", 3, "unknown key 'anotations'", id="a typo in metadata"),
+        pytest.param("{name: m}", "7", 3, "must be a mapping", id="metadata that is none"),
+        pytest.param("LatencyProfile", "GPU", 2, "kind must be LatencyProfile", id="another kind"),
+        pytest.param("sm: 10,", "sm: 0,", 11, "cells[0].sm must be 1..100, was: 0", id="no SM"),
+        pytest.param("latencyMs: 10}", "latencyMs: soon}", 12, "got `str`", id="a latency that is no number"),
+        pytest.param(", latencyMs: 10}", "}", 12, "missing required field `latencyMs`", id="no latency"),
+        pytest.param("sm: 10,", "sm: 10, sm: 11,", 11, "key 'sm' stands twice", id="a key twice"),
+        pytest.param("memory: 1Gi", "memory: 0", 6, "spec.memory must be above 0", id="no memory"),
+        pytest.param("gate: launch", "gate: closed", 9, "gate must be gpu-time or launch", id="an unknown gate"),
+        pytest.param(
+            "name: m}",
+            "name: m, annotations: {hasgpu.dev/static-features: x}}",
+            3,
+            "hasgpu.dev/static-features",
+            id="operator counts that are none",
+        ),
+    ],
+)
+def test_a_bad_profile_is_refused_with_its_line(tmp_path: Path, right: str, wrong: str, line: int, says: str) -> None:
+    (files(tmp_path) / "m.yaml").write_text(PROFILE.replace(right, wrong, 1))
+    with pytest.raises(InputError) as caught:
+        read_functions(tmp_path / "F.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'm.yaml'}:{line}: ")
+    assert says in str(caught.value)
+
+
+def test_a_profile_may_be_what_the_api_server_shows(tmp_path: Path) -> None:
+    """As `kubectl get -o yaml` writes it, with more in its status than we know."""
+    files(tmp_path)
+    shown = "metadata: {name: m, uid: u, creationTimestamp: '2026-01-01T00:00:00Z', managedFields: [{manager: x}]}"
+    told = PROFILE.replace("metadata: {name: m}", shown) + "status: {observedGeneration: 1, newer: 3}\n"
+    (tmp_path / "m.yaml").write_text(told)
+    assert read_functions(tmp_path / "F.yaml")[0].profile.measurements[0].cells[0].sm_percent == 10
+
+
 def test_the_truth_is_another_file_than_what_is_believed(tmp_path: Path) -> None:
     (read,) = read_functions(files(tmp_path, FUNCTION + "  truth: t.csv\n  overhead: 70ms\n") / "F.yaml")
     assert read.truth.work_s(1, 100) == pytest.approx(0.011)

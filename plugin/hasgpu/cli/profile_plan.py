@@ -11,8 +11,9 @@ import click
 from hasgpu.fitter.reference_file import packaged_reference
 from hasgpu.model.profile import Measurement
 from hasgpu.prediction.plan import PlannedCell, first_plan, next_cells
+from hasgpu.simulator.profile_file import read_profile
 
-from .profile_file import read_profile
+from .profile_file import measurement_of
 
 
 def print_plan(
@@ -23,7 +24,7 @@ def print_plan(
     statics = None
     if profile_path is not None:
         profile = read_profile(profile_path)
-        measurement, statics = profile.measurement(gpu_product), profile.statics
+        measurement, statics = measurement_of(profile.profile, gpu_product), profile.statics
     reference = packaged_reference().given(statics)
     if target_percent is None and not measurement.cells:
         cells = first_plan(reference, most)

@@ -12,9 +12,10 @@ import click
 from hasgpu.fitter.reference_file import packaged_reference
 from hasgpu.model.profile import Gate
 from hasgpu.prediction.rapp import fit_rapp
+from hasgpu.simulator.profile_file import read_profile
 
 from .profile_csv import read_grid
-from .profile_file import read_profile
+from .profile_file import measurement_of
 
 ADDED = ("latency_ms", "low_ms", "high_ms")
 
@@ -22,7 +23,7 @@ ADDED = ("latency_ms", "low_ms", "high_ms")
 def print_predictions(profile_path: Path, cells: Path, gpu_product: str | None, gate: str | None) -> None:
     """The CSV's rows with three more columns, in its order."""
     profile = read_profile(profile_path)
-    measurement = profile.measurement(gpu_product)
+    measurement = measurement_of(profile.profile, gpu_product)
     grid = read_grid(cells)
     table = fit_rapp(packaged_reference(), measurement, statics=profile.statics, at=grid.points)
     prediction = table.predict(grid.points, cast("Gate | None", gate))

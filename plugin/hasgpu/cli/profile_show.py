@@ -15,8 +15,9 @@ from hasgpu.fitter.reference_file import packaged_reference
 from hasgpu.model.profile import Gate, Measurement
 from hasgpu.prediction.cells import GRID_BATCHES, Points, product_of
 from hasgpu.prediction.rapp import RappTable, fit_rapp
+from hasgpu.simulator.profile_file import read_profile
 
-from .profile_file import read_profile
+from .profile_file import measurement_of
 
 _SMS = (5, 10, 15, 20, 30, 40, 50, 60, 80, 100)
 _QUOTAS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -28,7 +29,7 @@ _MARK = "●"
 def draw(profile_path: Path, gpu_product: str | None, batches: tuple[int, ...], gate: str | None) -> None:
     """One table for each batch on standard output."""
     profile = read_profile(profile_path)
-    measurement = profile.measurement(gpu_product)
+    measurement = measurement_of(profile.profile, gpu_product)
     shown = batches or tuple(sorted({cell.batch for cell in measurement.cells})) or GRID_BATCHES
     wanted = cast("Gate | None", gate) or measurement.gate
     points = product_of(shown, _SMS, _QUOTAS)

@@ -10,14 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import yaml
-
-from hasgpu.cluster import custom
-from hasgpu.cluster.errors import ClusterError
 from hasgpu.fitter.cells_file import CellsFile
 from hasgpu.fitter.errors import InputError
-from hasgpu.model.annotations import STATIC_FEATURES, USER_PREFIX
+from hasgpu.model.annotations import USER_PREFIX
 from hasgpu.model.intent import GpuIntent, IntentError, parse_intent
 from hasgpu.model.keys import RevisionKey
 from hasgpu.model.profile import Cell, LatencyProfile
@@ -25,6 +20,7 @@ from hasgpu.model.quantity import parse_duration_s
 
 from .fitted import Statics, fitted_surface
 from .located import Located, read_located
+from .profile_file import read_profile
 from .truth import Truth, truth_of_cells, truth_of_surface
 
 _INTENT = ("slo-latency", "slo-percentile", "sm-partition", "time-quota", "gpu-memory", "batch-size")
@@ -69,7 +65,10 @@ class FunctionSpec:
 
 def read_functions(file: Path) -> tuple[FunctionSpec, ...]:
     """The file's functions in its order."""
-    top = read_located(str(file), _text(file, str(file), 1))
+    try:
+        top = read_located(str(file), file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(file), 1, f"{file} can't be read: {error}") from error
     top.only(("functions",))
     reader = _Reader(file.parent)
     functions = tuple(reader.function(entry) for entry in top.mappings("functions"))
@@ -117,15 +116,11 @@ class _Reader:
 
     def _profile(self, entry: Located, path: Path) -> tuple[LatencyProfile, Statics]:
         if path not in self._profiles:
-            text = _text(path, entry.file, entry.line_of("profile"))
             try:
-                found = msgspec.convert(yaml.safe_load(text), custom.LatencyProfile, strict=False)
-                counts = msgspec.json.decode(
-                    found.metadata.annotations.get(STATIC_FEATURES, "{}"), type=dict[str, float]
-                )
-                self._profiles[path] = custom.to_profile(found), tuple(sorted(counts.items()))
-            except (yaml.YAMLError, msgspec.DecodeError, ClusterError) as error:
-                raise InputError(str(path), _line_in(error), f"not a LatencyProfile: {error}") from error
+                found = read_profile(path)
+            except OSError as error:
+                raise entry.error("profile", f"{path} can't be read: {error}") from error
+            self._profiles[path] = found.profile, tuple(sorted((found.statics or {}).items()))
             profile, statics = self._profiles[path]
             if not statics and not any(each.cells for each in profile.measurements):
                 raise InputError(str(path), 1, "the profile has neither a cell nor operator counts")
@@ -142,18 +137,6 @@ class _Reader:
             except OSError as error:
                 raise entry.error("truth", f"{key[0]} can't be read: {error}") from error
         return self._truths[key]
-
-
-def _text(path: Path, file: str, line: int) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(file, line, f"{path} can't be read: {error}") from error
-
-
-def _line_in(error: Exception) -> int:
-    mark = getattr(error, "problem_mark", None)
-    return mark.line + 1 if mark is not None else 1
 
 
 def _intent(entry: Located) -> GpuIntent:

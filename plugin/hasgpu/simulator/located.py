@@ -50,17 +50,28 @@ class Located:
             raise self.error(key, f"{key} must be a plain value")
         return str(found[0].value)
 
-    def mappings(self, key: str) -> Iterator[Located]:
-        """The mappings of a list."""
+    def mapping(self, key: str) -> Located | None:
+        """A mapping; None where the key is absent."""
+        return located(self.file, self._values[key][0]) if key in self._values else None
+
+    def mappings(self, key: str, least: int = 1) -> Iterator[Located]:
+        """The mappings of a list; where none is needed the key may be absent."""
         found = self._values.get(key)
-        if found is None or not isinstance(found[0], yaml.SequenceNode) or not found[0].value:
-            raise self.error(key, f"{key} must be a list with at least one entry")
+        if found is None and not least:
+            return
+        if found is None or not isinstance(found[0], yaml.SequenceNode) or len(found[0].value) < least:
+            raise self.error(key, f"{key} must be a list{' with at least one entry' if least else ''}")
         for node in found[0].value:
-            yield _mapping(self.file, node)
+            yield located(self.file, node)
 
 
 def read_located(file: str, text: str) -> Located:
     """The mapping a YAML text is."""
+    return located(file, composed(file, text))
+
+
+def composed(file: str, text: str) -> yaml.Node:
+    """The tree a YAML text is."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -70,10 +81,11 @@ def read_located(file: str, text: str) -> Located:
         raise InputError(file, 1, f"not YAML: {' '.join(str(error).split())}") from error
     if node is None:
         raise InputError(file, 1, "is empty")
-    return _mapping(file, node)
+    return node
 
 
-def _mapping(file: str, node: yaml.Node) -> Located:
+def located(file: str, node: yaml.Node) -> Located:
+    """The mapping a node is."""
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         raise InputError(file, line, "must be a mapping")
