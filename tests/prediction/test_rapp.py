@@ -31,12 +31,23 @@ def test_twenty_five_cells_give_the_whole_surface_within_a_few_percent() -> None
 )
 def test_any_subset_of_cells_gives_a_falling_surface_inside_its_interval(rows: list[tuple[int, int, int]]) -> None:
     prediction = fit_rapp(REFERENCE, measured(*rows)).predict(GRID)
-    table = prediction.latency_s.reshape(-1, len(GRID_SMS), len(GRID_QUOTAS))
     assert np.isfinite(prediction.high_s).all()
-    assert (np.diff(table, axis=1) <= 1e-9).all()
-    assert (np.diff(table, axis=2) <= 1e-9).all()
+    for seconds in (prediction.latency_s, prediction.high_s):
+        table = seconds.reshape(-1, len(GRID_SMS), len(GRID_QUOTAS))
+        assert (np.diff(table, axis=1) <= 1e-9).all()
+        assert (np.diff(table, axis=2) <= 1e-9).all()
     assert (prediction.low_s < prediction.latency_s).all()
     assert (prediction.latency_s < prediction.high_s).all()
+
+
+def test_what_half_the_gpu_is_measured_to_do_the_whole_is_sure_to_do() -> None:
+    rows = ((1, 100, 20.0), (1, 50, 40.0), (1, 20, 80.0), (2, 100, 39.0))
+    cells = tuple(Cell(batch=b, sm_percent=50, quota_percent=q, latency_ms=ms) for b, q, ms in rows)
+    measurement = Measurement(gpu_product="T", gate="launch", window_ms=40.0, cells=cells)
+    at = product_of((1,), (50, 60, 80, 100), (100,))
+    high_s = fit_rapp(packaged_reference(), measurement).predict(at).high_s
+    assert 0.020 < high_s[0] < 0.022
+    assert (high_s <= high_s[0]).all()
 
 
 def test_the_interval_is_widest_where_nothing_was_measured() -> None:

@@ -51,22 +51,21 @@ class RappTable:
     quotas: tuple[int, ...]
     log_latency: Floats
     half_width: Floats
+    log_high: Floats
+    """The interval's upper edge, which never rises with SM or quota either."""
     spans: tuple[tuple[int, int], ...]
     """Least and greatest measured batch, SM and quota."""
 
     def predict(self, at: Points, gate: Gate | None = None) -> Prediction:
         """Latency of lone inferences under a gate; by default the one that was measured under."""
-        if (gate or self.gate) == "launch":
-            middle, half = self._read(at, self.log_latency), self._read(at, self.half_width)
-            return Prediction(latency_s=np.exp(middle), low_s=np.exp(middle - half), high_s=np.exp(middle + half))
-        whole = Points(batch=at.batch, sm=at.sm, quota=np.full(len(at), 100))
-        middle, half = self._read(whole, self.log_latency), self._read(whole, self.half_width)
-        share = at.quota / 100.0
-        return Prediction(
-            latency_s=mean_latency_s(np.exp(middle), share, self.window_s),
-            low_s=mean_latency_s(np.exp(middle - half), share, self.window_s),
-            high_s=mean_latency_s(np.exp(middle + half), share, self.window_s),
-        )
+        launch = (gate or self.gate) == "launch"
+        read = at if launch else Points(batch=at.batch, sm=at.sm, quota=np.full(len(at), 100))
+        tables = self._read(read, self.log_latency, self.log_latency - self.half_width, self.log_high)
+        told = [np.exp(log_seconds) for log_seconds in tables]
+        if not launch:
+            told = [mean_latency_s(seconds, at.quota / 100.0, self.window_s) for seconds in told]
+        middle_s, low_s, high_s = told
+        return Prediction(latency_s=middle_s, low_s=low_s, high_s=high_s)
 
     def within_cells(self, at: Points) -> NDArray[np.bool_]:
         """True where a point lies between the measured cells on every axis; elsewhere it is extrapolated."""
@@ -75,12 +74,12 @@ class RappTable:
             inside &= (low <= values) & (values <= high)
         return inside
 
-    def _read(self, at: Points, table: Floats) -> Floats:
+    def _read(self, at: Points, *tables: Floats) -> list[Floats]:
         over_batch, over_sm = line_weights(self.batches, at.batch), line_weights(self.sms, at.sm)
         nodes = (over_batch[:, :, None] * over_sm[:, None, :]).reshape(len(at), len(self.batches) * len(self.sms))
-        by_quota = line_weights(self.quotas, at.quota) @ table.reshape(-1, len(self.quotas)).T
-        result: Floats = (nodes * by_quota).sum(axis=1)
-        return result
+        over_quota = line_weights(self.quotas, at.quota)
+        by_quota = [over_quota @ table.reshape(-1, len(self.quotas)).T for table in tables]
+        return [(nodes * values).sum(axis=1) for values in by_quota]
 
 
 def fit_rapp(
@@ -115,6 +114,7 @@ def fit_rapp(
         quotas=quotas,
         log_latency=log_latency,
         half_width=half_width,
+        log_high=falling_table(log_latency + half_width, half_width**-2),
         spans=tuple(_span(values) for values in (points.batch, points.sm, points.quota)),
     )
 
