@@ -103,6 +103,16 @@ def test_a_profile_with_neither_cells_nor_counts_is_refused(tmp_path: Path) -> N
             "hasgpu.dev/static-features",
             id="operator counts that are none",
         ),
+        pytest.param(
+            "name: m}",
+            'name: m, annotations: {hasgpu.dev/static-features: \'{"gmac": "few"}\'}}',
+            3,
+            "hasgpu.dev/static-features: Expected `float`",
+            id="operator counts that are no numbers",
+        ),
+        pytest.param(
+            "{name: m}", "{name: m, annotations: {a: 7}}", 3, "Expected `str`", id="an annotation of a number"
+        ),
     ],
 )
 def test_a_bad_profile_is_refused_with_its_line(tmp_path: Path, right: str, wrong: str, line: int, says: str) -> None:

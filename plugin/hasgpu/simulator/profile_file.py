@@ -54,17 +54,15 @@ def read_profile(path: Path) -> ProfileFile:
     _only_known(top)
     try:
         wire = msgspec.convert(yaml.SafeLoader("").construct_document(node), custom.LatencyProfile)
-        statics = wire.metadata.annotations.get(STATIC_FEATURES)
-        return ProfileFile(
-            profile=custom.to_profile(wire),
-            statics=msgspec.json.decode(statics, type=dict[str, float]) if statics else None,
-        )
-    except msgspec.ValidationError as error:
-        raise InputError(file, _line(node, str(error)), str(error)) from error
+        profile = custom.to_profile(wire)
+    except (ClusterError, ValueError, yaml.YAMLError) as error:  # msgspec's are ValueErrors
+        raise InputError(file, _line(node, str(error)), " ".join(str(error).split())) from error
+    counts = wire.metadata.annotations.get(STATIC_FEATURES)
+    try:
+        statics = msgspec.json.decode(counts, type=dict[str, float]) if counts else None
     except msgspec.DecodeError as error:
         raise InputError(file, _line(node, "metadata.annotations"), f"{STATIC_FEATURES}: {error}") from error
-    except (ClusterError, ValueError, yaml.YAMLError) as error:
-        raise InputError(file, _line(node, str(error)), " ".join(str(error).split())) from error
+    return ProfileFile(profile=profile, statics=statics)
 
 
 def _only_known(top: Located) -> None:
