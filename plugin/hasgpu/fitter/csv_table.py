@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes longer to make: there may be millions
 class CsvRow:
     """One line below the header."""
 
@@ -67,7 +67,7 @@ class CsvTable:
         lines, count = self._filled(), len(self.columns)
         next(lines, None)
         for line, values in lines:
-            if len(values) < count or any(value.strip() for value in values[count:]):
+            if len(values) < count or "".join(values[count:]).strip():
                 raise self.error(line, f"has {len(values)} columns, must have {count}: {', '.join(self.columns)}")
             yield CsvRow(self, line, values[:count])
 
@@ -79,7 +79,7 @@ class CsvTable:
         reader = csv.reader(io.StringIO(self._text, newline=""))
         try:
             for values in reader:
-                if any(value.strip() for value in values):
+                if "".join(values).strip():
                     yield reader.line_num, values
         except csv.Error as error:
             raise self.error(reader.line_num, f"is no CSV: {error}") from error
