@@ -33,6 +33,8 @@ class WorkQueue(Generic[K]):
         self._delayed: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
         self._failures: dict[K, int] = {}
+        self.failed = 0
+        """Failures of all keys so far."""
         self._sequence = 0
         self._stopped = False
 
@@ -59,6 +61,7 @@ class WorkQueue(Generic[K]):
     def retry(self, key: K, least_s: float = 0.0, most_s: float = _LAST_RETRY_S) -> None:
         """It failed: let it come back, each time later, up to ``most_s``; what comes no later does not count."""
         with self._changed:
+            self.failed += 1
             failures = self._failures.get(key, 0)
             delay_s = _FIRST_RETRY_S * 2.0**failures
             self._failures[key] = failures + (delay_s < most_s)

@@ -32,8 +32,6 @@ class Workers:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name, self._queue, self._reconcile, self._clock = name, queue, reconcile, clock
-        self.failures = 0
-        """Reconciles that ended in an error, each to be tried again."""
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} {index}", daemon=True) for index in range(count)
         ]
@@ -42,6 +40,11 @@ class Workers:
     def waiting(self) -> int:
         """Keys that wait for a worker."""
         return len(self._queue)
+
+    @property
+    def failures(self) -> int:
+        """Reconciles that ended in an error, each to be tried again."""
+        return self._queue.failed
 
     def start(self) -> None:
         """Begins."""
@@ -56,7 +59,6 @@ class Workers:
 
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:
-            succeeded = False
             try:
                 self._reconcile(key, self._clock())
             except TooManyRequests as error:
@@ -77,7 +79,5 @@ class Workers:
                 self._queue.retry(key)
             else:
                 self._queue.succeeded(key)
-                succeeded = True
             finally:
-                self.failures += not succeeded
                 self._queue.done(key)
