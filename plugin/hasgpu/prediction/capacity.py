@@ -135,14 +135,14 @@ def _bulk_rates(works: Floats, terms: CapacityTerms, deadline_s: float) -> tuple
 
 def _batch_works_s(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> Floats:
     """(batch, SM): work of 1..batch_size requests at once; from few sizes, between them along straight lines."""
-    sizes = _batches(terms.batch_size)
+    sizes = batch_sizes(terms.batch_size)
     known = np.array([_careful_work_s(surface, terms, size, sms) for size in sizes])
     every = np.arange(1, terms.batch_size + 1)
     works = np.array([np.interp(every, sizes, column) for column in np.maximum.accumulate(known, axis=0).T])
     return works.T
 
 
-def _batches(batch_size: int) -> tuple[int, ...]:
+def batch_sizes(batch_size: int) -> tuple[int, ...]:
     """Powers of two and the bound itself."""
     return (*(1 << i for i in range(batch_size.bit_length()) if 1 << i < batch_size), batch_size)
 
@@ -219,7 +219,7 @@ def _launch_rates(
 ) -> tuple[Floats, Floats]:
     """The same under the launch gate: one inference takes max(g, h), in which nothing else of the pod runs."""
     alone_rates = shared_rates = np.zeros((len(sms), len(_QUOTAS)))
-    for batch in _batches(terms.batch_size):
+    for batch in batch_sizes(terms.batch_size):
         work = _careful_work_s(surface, terms, batch, sms)
         service = np.maximum(work[:, None], _careful_launch_s(surface, terms, sms))
         late = np.stack([waiting_tail(r, (deadline_s - service) / service) for r in LOADS])

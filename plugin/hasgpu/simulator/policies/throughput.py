@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hasgpu.prediction.capacity import SM_PERCENTS
+from hasgpu.prediction.capacity import SM_PERCENTS, batch_sizes
 from hasgpu.prediction.quota_law import mean_latency_s
 from hasgpu.prediction.surface import Surface
 from hasgpu.simulator.believed import Belief, surface_of
@@ -41,7 +41,7 @@ class Throughput:
         slice_ = (sm_percent, quota_percent)
         if slice_ not in self._known:
             limit_s = self.sizing.slack * (self.spec.slo_s - self.spec.overhead_s)
-            taken = ((batch, self._latency_s(batch, *slice_)) for batch in self._batches())
+            taken = ((batch, self._latency_s(batch, *slice_)) for batch in batch_sizes(self.spec.intent.batch_size))
             best = max((batch / taken_s for batch, taken_s in taken if taken_s <= limit_s), default=0.0)
             self._known[slice_] = self.sizing.utilisation * best
         return self._known[slice_]
@@ -69,10 +69,6 @@ class Throughput:
     def within(self, quotas: tuple[int, ...]) -> list[int]:
         """Quotas, moved into the function's bounds."""
         return sorted({allowed(self.spec, quota) for quota in quotas})
-
-    def _batches(self) -> tuple[int, ...]:
-        most = self.spec.intent.batch_size
-        return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
     def _latency_s(self, batch: int, sm_percent: int, quota_percent: int) -> float:
         work_s = self.surface.work_s(batch, sm_percent)
