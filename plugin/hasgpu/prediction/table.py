@@ -20,8 +20,6 @@ MOST_BYTES = 64 * 1024
 _DIGITS = 5
 _LAUNCHING = 10, 50
 """Quotas at which launching takes longer than the work; the least are rarely measured."""
-_LEAST = 1e-4
-"""Of a spread: logarithms are taken of it."""
 
 
 def to_learned(table: RappTable) -> dict[str, Any]:
@@ -52,13 +50,13 @@ def to_surface(learned: Mapping[str, Any]) -> Surface:
     batches, sms, quotas = (_wholes(learned, key) for key in ("batches", "sms", "quotas"))
     work, spread = (_lines(learned, key, batches, sms) for key in ("workMs", "spread"))
     launch = _row("launchMs", learned.get("launchMs"), len(quotas))
-    launch_spread = _row("launchSpread", learned.get("launchSpread", [_LEAST] * len(sms)), len(sms))
+    doubt = learned.get("launchSpread")
     return Surface(
         batches=batches,
         over_sm=tuple(_line(sms, [v / 1000.0 for v in row], slope_below=-1.0) for row in work),
         over_quota=_line(quotas, [v / 1000.0 for v in launch], slope_below=-1.0),
         spreads=tuple(_line(sms, row, slope_below=0.0) for row in spread),
-        launch_spreads=_line(sms, launch_spread, slope_below=0.0),
+        launch_spreads=None if doubt is None else _line(sms, _row("launchSpread", doubt, len(sms)), slope_below=0.0),
     )
 
 
