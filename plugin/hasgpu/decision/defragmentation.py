@@ -96,6 +96,11 @@ def plan_for_room(
     return best
 
 
+def twin_of(pod: PodKey) -> PodKey:
+    """Who is to take a pod's place, until there is one that has a name."""
+    return pod._replace(uid=f"{pod.uid} twin")
+
+
 def moved(ledger: Ledger, moves: Iterable[Move]) -> Ledger:
     """The books after some moves, each acknowledged; ValueError where one does not fit."""
     after = ledger.copy()
@@ -105,7 +110,7 @@ def moved(ledger: Ledger, moves: Iterable[Move]) -> Ledger:
             raise ValueError(f"{move.pod} is not placed")
         twin = replace(
             pod,
-            pod=pod.pod._replace(uid=f"{pod.pod.uid} twin"),
+            pod=twin_of(pod.pod),
             slice=move.wanted,
             applied_generation=move.wanted.generation,
             applied_quota_percent=move.wanted.time_quota.percent,

@@ -15,6 +15,7 @@ from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import QuotaBounds
 
 from .contention import contention
+from .defragmentation import twin_of
 from .demand import Demand, RevisionLoad, demand_of
 from .horizontal import MOST_AT_ONCE, ScaleOut, planned, scale_out, superfluous
 from .ledger import Ledger
@@ -296,7 +297,7 @@ def _move(
     if moving.twin is None:
         if (view.most and pods.expected >= view.most) or ledger.refusal(wanted, view.wish.processes) is not None:
             return stay
-        ledger.take(planned(view.key, PodKey(pod.namespace, pod.name, f"{pod.uid} twin"), wanted, view.wish.processes))
+        ledger.take(planned(view.key, twin_of(pod), wanted, view.wish.processes))
         facts = [reason("moves", pod=pod.name, gpu=wanted.gpu_uuid, row=wanted.row, frees=moving.frees)]
         return _Scale(stay.pods + 1, plans=(wanted,), reasons=facts)
     rest = moving.others(pods.placed)
