@@ -42,7 +42,7 @@ from .planned_moves import PlannedMoves
 from .profile_book import ProfileBook
 from .profile_fitting import ProfileFitting
 from .recorded_load import SlotClock
-from .revision_intents import RevisionIntents
+from .revision_intents import RevisionIntents, intent_of
 from .revision_views import SETTLE_S, Hearing, RevisionViews
 from .scaled_revision import ScaledRevision, raises_only
 from .scaling_class import UNKNOWN, Wanted
@@ -312,9 +312,9 @@ class HasClass:
         slot, known = ended
         heard = []
         for key, pa in ours.items():
-            read = self._intents.read(key.namespace, pa.metadata.annotations, pa.metadata.labels)
-            if read is not None:
-                heard.append((ServiceRevision.of(pa, read.intent.profile), self._records[key].load.requests))
+            intent = intent_of(pa.metadata.annotations, pa.metadata.labels)
+            if intent is not None:
+                heard.append((ServiceRevision.of(pa, intent.profile), self._records[key].load.requests))
         self._loads.record(slot, heard, known=known)
 
     def _empty_board(self) -> ForecastBoard:

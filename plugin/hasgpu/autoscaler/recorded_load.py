@@ -24,9 +24,10 @@ class SlotClock:
         if slot == self._slot:
             self._whole = self._whole and known
             return None
-        before, whole = self._slot, self._whole and slot - 1 == self._slot
-        self._slot, self._whole = slot, before is not None and slot - 1 == before and known
-        return (before, whole) if before is not None else None
+        before, follows = self._slot, slot - 1 == self._slot
+        ended = (before, self._whole and follows) if before is not None else None
+        self._slot, self._whole = slot, follows and known
+        return ended
 
 
 class RecordedLoad:

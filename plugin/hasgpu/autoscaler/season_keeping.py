@@ -72,14 +72,15 @@ def merged(
     learned: Plain | None, loads: Mapping[str, LoadHistory], seasons: Mapping[str, Plain]
 ) -> dict[str, dict[str, Any]]:
     """All that is to be kept: these loads and the seasons just found in them; of other services what is not too old."""
+    before = kept_loads(learned)
     latest = max((history.end_slot for history in loads.values()), default=0)
     result: dict[str, dict[str, Any]] = {}
-    for service, kept in kept_loads(learned).items():
+    for service, kept in before.items():
         history = kept_history(kept)
         if service not in loads and history is not None and latest - history.end_slot < DAYS_KEPT * SLOTS_A_DAY:
             result[service] = dict(kept)
     for service in most_kept(loads):
-        season = seasons.get(service) or kept_loads(learned).get(service, {}).get("season")
+        season = seasons.get(service) or before.get(service, {}).get("season")
         result[service] = {"history": loads[service].to_plain(), **({"season": season} if season else {})}
     return dict(list(result.items())[-MOST_SERVICES:])
 

@@ -92,10 +92,9 @@ class World:
 
     def ages_s(self, now: float) -> dict[str, float]:
         """Seconds since anything was heard of each kind; ``inf`` before its first list."""
-        listed = {each.kind: each for each in (*self._needed(), *self._optional())}
-        return {
-            name: each.age_s(now) for name, each in {**listed, "pods": self.pods, "activators": self.activators}.items()
-        }
+        ages_s = {each.kind: each.age_s(now) for each in (*self._optional(), *self._needed())}
+        # Pods as well, as far as their kind says.
+        return {**ages_s, "activators": self.activators.age_s(now)}
 
     def _needed(self) -> tuple[Reflector[Any], ...]:
         return (
