@@ -1,4 +1,4 @@
-"""The leader's GPU class on a cluster of one GPU node."""
+"""The leader's GPU class on a cluster of one GPU node; and its profiles alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.autoscaler.gpu_cluster import GpuCluster, gpu_cluster
+from tests.autoscaler.profile_leader import Leader
+from tests.cluster.fake_api import FakeApi
 
 
 @pytest.fixture
@@ -16,3 +18,12 @@ def cluster() -> Iterator[GpuCluster]:
         found.add_node()
         found.add_profile()
         yield found
+
+
+@pytest.fixture
+def leader() -> Iterator[Leader]:
+    """Without any profile yet."""
+    with FakeApi() as api:
+        found = Leader(api)
+        yield found
+        found.profiles.stop()

@@ -15,7 +15,7 @@ from hasgpu.model.keys import RevisionKey
 from hasgpu.prediction.season import SLOT_S, SLOTS_A_DAY, LoadHistory, Season
 from hasgpu.settings.store import ConfigStore
 
-from tests.autoscaler.replica import until
+from tests.autoscaler.profile_leader import until_shown
 from tests.cluster.fake_api import FakeApi
 
 PATH = named(LATENCY_PROFILES, "ns", "model")
@@ -47,11 +47,7 @@ class Loads:
         self.settle()
 
     def settle(self) -> None:
-        def same() -> bool:
-            there = {each["metadata"]["resourceVersion"] for each in self.api.list(collection(LATENCY_PROFILES))}
-            return {each.metadata.resource_version for each in self.profiles.snapshot()} == there
-
-        until(same)
+        until_shown(self.api, self.profiles)
 
     def record(self, slot: int, *heard: tuple[ServiceRevision, float], known: bool = True) -> None:
         self.book.record(slot, heard, known=known)

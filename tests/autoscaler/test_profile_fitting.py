@@ -4,107 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
-import msgspec
 import pytest
 from hasgpu.autoscaler.fitter_child import run_fitter
-from hasgpu.autoscaler.profile_book import Believed, ProfileBook, ProfileKey
-from hasgpu.autoscaler.profile_fitting import EVERY_S, LOADS_A_TURN, ProfileFitting
-from hasgpu.autoscaler.work_meter import WorkSample
-from hasgpu.cluster.custom import LatencyProfile
-from hasgpu.cluster.paths import LATENCY_PROFILES, collection, named
-from hasgpu.cluster.reflector import Reflector
-from hasgpu.fitter.child import answer
-from hasgpu.fitter.reference_file import packaged_reference
-from hasgpu.prediction.season import SLOTS_A_DAY, LoadHistory, to_season
+from hasgpu.autoscaler.profile_fitting import EVERY_S
+from hasgpu.cluster.paths import LATENCY_PROFILES, collection
 
-from tests.autoscaler.replica import until
-from tests.cluster.fake_api import FakeApi
-
-V100, L4 = "Tesla-V100-SXM2-16GB", "NVIDIA-L4"
-PATH = named(LATENCY_PROFILES, "ns", "model")
-
-
-class Leader:
-    """Book and fitting of one leader; every step waits until the watch shows what is there."""
-
-    def __init__(self, api: FakeApi) -> None:
-        self.api, self.fits, self.leading = api, 0, True
-        self.broken = ""
-        self.loads: dict[ProfileKey, dict[str, LoadHistory]] = {}
-        self.profiles = Reflector(api.session(), collection(LATENCY_PROFILES), LatencyProfile).start()
-        self.book = ProfileBook(self.profiles)
-        answering = partial(answer, reference=packaged_reference())
-
-        def fit(order: bytes) -> bytes:
-            self.fits += 1
-            return msgspec.json.encode({"problem": self.broken}) if self.broken else answering(order)
-
-        self.fitting = ProfileFitting(
-            api.session(),
-            self.profiles,
-            self.book.served,
-            lambda: self.loads,
-            lambda now: self.leading,
-            fit,
-            clock=lambda: 0.0,
-        )
-        assert self.profiles.wait_synced(5.0)
-
-    def turn(self, now: float) -> None:
-        self.settle()
-        self.fitting.turn(now)
-        self.settle()
-
-    def settle(self) -> None:
-        def same() -> bool:
-            there = {each["metadata"]["resourceVersion"] for each in self.api.list(collection(LATENCY_PROFILES))}
-            return {each.metadata.resource_version for each in self.profiles.snapshot()} == there
-
-        until(same)
-
-    def serve(self, sm: int, work_ms: float, now: float, requests: float = 60.0, product: str = V100) -> None:
-        sample = WorkSample(product=product, sm_percent=sm, work_s=work_ms / 1e3, requests=requests, overloaded=False)
-        self.book.observe("ns", "model", sample, now)
-
-    def believed(self, product: str = V100, now: float = 0.0) -> Believed:
-        found = self.book.believed("ns", "model", product, now)
-        assert found is not None
-        return found
-
-    @property
-    def status(self) -> dict[str, Any]:
-        found = self.api.get(PATH)
-        assert found is not None
-        status = found["status"]
-        assert isinstance(status, dict)
-        return status
-
-    @property
-    def fitted(self) -> tuple[str, str]:
-        (condition,) = self.status["conditions"]
-        return condition["status"], condition["reason"]
-
-
-def spec(level_ms: float = 10.0, window: str = "40ms") -> dict[str, Any]:
-    cells = [
-        {"batch": batch, "sm": sm, "quota": 100, "latencyMs": level_ms * batch * (100 / sm) ** 0.8}
-        for batch in (1, 4)
-        for sm in (10, 30, 100)
-    ]
-    measurement = {"gpuProduct": V100, "gate": "gpu-time", "window": window, "cells": cells}
-    return {"model": "model", "measurements": [measurement]}
-
-
-@pytest.fixture
-def leader() -> Iterator[Leader]:
-    with FakeApi() as api:
-        found = Leader(api)
-        yield found
-        found.profiles.stop()
+from tests.autoscaler.profile_leader import L4, PATH, V100, Leader, spec
 
 
 def test_a_new_profile_is_fitted_once_and_says_its_error(leader: Leader) -> None:
@@ -309,90 +215,6 @@ def test_a_spoilt_status_is_told_and_harms_nothing(leader: Leader) -> None:
     leader.settle()
     assert "version must be 1" in leader.book.profile("ns", "model")[1]
     assert leader.believed().surface.work_s(1, 100) == pytest.approx(0.010)
-
-
-def record(leader: Leader, slots: int, service: str = "a") -> LoadHistory:
-    """A service that had one request/s for so long."""
-    leader.loads = {("ns", "model"): {service: LoadHistory.of(0, [1.0] * slots)}}
-    return leader.loads["ns", "model"][service]
-
-
-def test_loads_are_kept_in_the_status_and_written_once_each_five_minutes(leader: Leader) -> None:
-    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
-    leader.turn(0.0)
-    for slots, now in ((1, 300.0), (1, 400.0), (2, 600.0)):
-        recorded = record(leader, slots)
-        leader.turn(now)
-        leader.turn(now + EVERY_S)
-        assert leader.status["learned"]["loads"]["a"] == {"history": recorded.to_plain()}
-    assert len([each for each in leader.api.requests if each[0] == "PATCH"]) == 3
-    assert leader.fits == 1
-    assert [each["type"] for each in leader.status["conditions"]] == ["Fitted", "Season"]
-
-
-def test_a_service_without_a_profile_gets_one_for_its_load_and_an_idle_one_none(leader: Leader) -> None:
-    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, [0.0] * 20)}}
-    leader.turn(0.0)
-    assert leader.api.get(PATH) is None
-    record(leader, 21)
-    leader.turn(300.0)
-    assert leader.status["learned"]["loads"]["a"]
-    assert leader.fits == 0
-
-
-def test_the_write_of_a_load_hides_no_small_news_of_traffic_which_may_add_up(leader: Leader) -> None:
-    leader.serve(50, 20.0, now=0.0)
-    leader.turn(0.0)
-    before = leader.status["learned"]["served"]
-    leader.serve(50, 20.6, now=1.0)
-    recorded = record(leader, 1)
-    leader.turn(300.0)
-    assert leader.status["learned"]["loads"]["a"]["history"] == recorded.to_plain()
-    assert leader.status["learned"]["served"] == before
-    assert leader.fits == 1
-
-
-def test_a_profile_that_somebody_changed_does_not_wait_for_very_many_loads(leader: Leader) -> None:
-    leader.loads = {("ns", f"m{number:03}"): {"a": LoadHistory.of(0, [1.0])} for number in range(LOADS_A_TURN + 9)}
-    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
-    leader.turn(0.0)
-    assert leader.fitted == ("True", "Measured")
-    assert len(leader.profiles.snapshot()) == 1 + LOADS_A_TURN
-    leader.turn(1.0)
-    assert len(leader.profiles.snapshot()) == 1 + LOADS_A_TURN + 9
-
-
-@pytest.mark.timeout(120)
-def test_a_day_is_found_after_two_and_what_can_t_be_fitted_keeps_the_last(leader: Leader) -> None:
-    day = [4.0 if slot == 96 else 0.0 for slot in range(SLOTS_A_DAY)]
-    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, day * 2)}}
-    leader.turn(0.0)
-    leader.turn(EVERY_S)
-    found = leader.status["learned"]["loads"]["a"]["season"]
-    assert to_season(found).requests_per_s[96] == pytest.approx(4.0, rel=0.1)
-    season = leader.book.season("ns", "model", "a")
-    assert season is not None
-    assert season.to_plain() == found
-    assert leader.fits == 1
-    leader.broken = "out of memory"
-    leader.loads = {("ns", "model"): {"a": LoadHistory.of(0, day * 3)}}
-    leader.turn(10_000.0)
-    assert leader.status["learned"]["loads"]["a"]["season"] == found
-    (said,) = [each for each in leader.status["conditions"] if each["type"] == "Season"]
-    assert (said["status"], said["reason"]) == ("True", "NotFitted")
-    assert said["message"].startswith("out of memory; the last good season stays in use; ")
-    assert leader.book.season("ns", "model", "a") == season
-
-
-def test_a_write_of_anything_else_leaves_the_loads(leader: Leader) -> None:
-    leader.api.create(collection(LATENCY_PROFILES, "ns"), {"metadata": {"name": "model"}, "spec": spec()})
-    recorded = record(leader, 3)
-    leader.turn(0.0)
-    leader.loads = {}
-    leader.api.merge(PATH, {"metadata": {"generation": 2}, "spec": spec(level_ms=20.0)})
-    leader.turn(100.0)
-    assert leader.status["observedGeneration"] == 2
-    assert leader.status["learned"]["loads"]["a"]["history"] == recorded.to_plain()
 
 
 @pytest.mark.parametrize("order", [pytest.param(b"{", id="no JSON"), pytest.param(b"", id="nothing")])
