@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from hasgpu.prediction.capacity import CapacityTerms, capacity_table, latency_quantile_s
+from hasgpu.prediction.capacity import CapacityTerms, capacity_table, latency_quantile_s, launch_edge
 from hasgpu.prediction.surface import NEAR_SPREAD, Line, Surface, surface_of_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,8 +124,21 @@ def test_under_the_launch_gate_doubt_about_launching_and_interference_cost_capac
     unsure = dataclasses.replace(sure, launch_spreads=doubt)
     slower = dataclasses.replace(sure, over_quota=dataclasses.replace(launching, log_seconds=(math.log(0.12),)))
     assert rate(unsure, terms) == pytest.approx(rate(slower, terms))
-    assert rate(unsure, dataclasses.replace(terms, edge=0.0)) == pytest.approx(rate(sure, terms))
+    assert rate(unsure, dataclasses.replace(terms, launch_edge=0.0)) == pytest.approx(rate(sure, terms))
     assert rate(sure, dataclasses.replace(terms, margin=0.2)) == pytest.approx(rate(slower, terms))
+
+
+@pytest.mark.parametrize(
+    ("risk_quantile", "edge"),
+    [
+        pytest.param(0.5, 0.0, id="who plans for the middle of demand takes the middle of launch times"),
+        pytest.param(0.8, 0.657, id="between them care grows with the quantile"),
+        pytest.param(0.9, 1.0, id="from the default on launch times are taken at their edge"),
+        pytest.param(0.999, 1.0, id="beyond its edge the interval says nothing"),
+    ],
+)
+def test_launch_times_are_taken_as_carefully_as_demand(risk_quantile: float, edge: float) -> None:
+    assert launch_edge(risk_quantile) == pytest.approx(edge, abs=1e-3)
 
 
 def test_under_the_launch_gate_a_gpu_bound_model_keeps_its_rate_at_half_the_quota() -> None:

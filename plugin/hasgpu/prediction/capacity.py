@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ _EARLIER = 0.35
 """In the tail of an M/D/1 queue the busy period began so many latencies before, beside 1 / (1 - load)."""
 _TIMES_GRAIN = 0.03
 """In the logarithm of a batch's time in a lone request's: shares that scale alike share one queue."""
+_FULL_CARE = 0.9
+"""The quantile of demand from which on launch times are taken at the edge of their interval."""
 _QUOTAS: Floats = np.arange(MIN_TIME_QUOTA_PERCENT, 101) / 100.0
 
 
@@ -56,6 +59,8 @@ class CapacityTerms:
     """Relative: work is taken this much larger than the edge of the surface's interval, e.g. for interference."""
     edge: float = 1.0
     """How far up the interval work is taken: 0 is its middle."""
+    launch_edge: float = 1.0
+    """The same of launch times."""
     gap_s: float = 0.0
     """What a server takes between two inferences that others wait for."""
     grace_s: float = 0.0
@@ -76,6 +81,17 @@ def capacity_table(
         latency_s=_padded(_lone_latency_s(surface, terms, alone), float("inf")),
         learned=learned,
     )
+
+
+def launch_edge(risk_quantile: float) -> float:
+    """How far up their interval launch times are taken by who plans demand at a quantile: 0 at .5, 1 from .9 on.
+
+    Under the launch gate one doubtful time decides whether a slice can meet an SLO at all, whatever the load, so the
+    care taken with it must be part of the knob that trades cost for risk. Work needs none of this: its error moves the
+    capacity little by little, as the part kept free does.
+    """
+    normal = NormalDist()
+    return min(1.0, max(0.0, normal.inv_cdf(risk_quantile) / normal.inv_cdf(_FULL_CARE)))
 
 
 def _careful_work_s(surface: Surface, terms: CapacityTerms, batch: int, sms: Sequence[int]) -> Floats:
@@ -258,9 +274,10 @@ def _launch_times_s(surface: Surface) -> Floats:
 
 
 def _careful_launch_s(surface: Surface, terms: CapacityTerms, sms: Sequence[int]) -> Floats:
-    """(SM, quota): launch times at the edge of their interval."""
+    """(SM, quota): launch times, so far up their interval as is asked."""
     spreads = np.array([surface.launch_spread(sm) for sm in sms])
-    result: Floats = (1.0 + terms.edge * spreads)[:, None] * _launch_times_s(surface)[None, :] * (1.0 + terms.margin)
+    careful = (1.0 + terms.launch_edge * spreads) * (1.0 + terms.margin)
+    result: Floats = careful[:, None] * _launch_times_s(surface)[None, :]
     return result
 
 

@@ -26,6 +26,8 @@ class Belief:
     interference: float = 0.05
     free: float = 0.10
     """Part of the predicted capacity that is kept free."""
+    launch_edge: float = 1.0
+    """How far up their interval launch times are taken."""
     slo_factor: float = 1.0
     percentile: float | None = None
     """Instead of the function's own."""
@@ -51,6 +53,7 @@ def table_of(spec: FunctionSpec, belief: Belief) -> CapacityTable:
         window_s=belief.window_s,
         gate=belief.gate,
         margin=belief.interference,
+        launch_edge=belief.launch_edge,
     )
     own = (sm.percent,) if sm is not None else ()
     table = _table(surface_of(spec, belief.product), terms, own)

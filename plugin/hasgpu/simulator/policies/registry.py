@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hasgpu.decision.policy import Policy as Knobs
+from hasgpu.prediction.capacity import launch_edge
 from hasgpu.prediction.season import Season
 from hasgpu.simulator.believed import Belief, table_of
 from hasgpu.simulator.functions_file import FunctionSpec
@@ -65,6 +66,7 @@ def belief_of(setup: Setup, tuning: Tuning) -> Belief:
         window_s=setup.window_s,
         interference=max(tuning.interference, setup.interference),
         free=tuning.free,
+        launch_edge=launch_edge(tuning.risk_quantile),
         outside_s=tuning.outside_s,
         lent_percent=tuning.lent_percent if setup.rows == "borrow" else 0,
     )
