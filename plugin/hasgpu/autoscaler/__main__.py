@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from hasgpu.cluster.errors import Unreachable
+from hasgpu.cluster.first_contact import answered
 from hasgpu.cluster.session import Session
 from hasgpu.settings.errors import SettingsError
 from hasgpu.telemetry.cloudevents import CloudEvents
@@ -69,9 +71,14 @@ def main() -> int:
     session = Session.connect(user_agent=SERVICE)
     make_class = partial(HasClass, fit=run_fitter)
     try:
+        if not answered(session, stopping):
+            return 0
         process = Process(session, identity, CloudEvents.from_environment(os.environ), make_class)
     except SettingsError as error:
         log.critical("%s; not started: the defaults might undo what it was to set", error)
+        return 1
+    except Unreachable as error:
+        log.critical("%s; ended: no API server for a minute", error)
         return 1
     with _filling():
         process.start()
