@@ -22,7 +22,10 @@ from hasgpu.settings.store import ConfigStore
 
 from .profile_book import Believed, ProfileBook
 
-TABLES_KEPT = 2000
+UNUSED_S = 600.0
+"""A table that nobody asked for so long is dropped: by time and not by number, since a table takes 40 ms to make, and
+with one more than are kept each would be made anew at each look."""
+_SWEEP_EVERY_S = 60.0
 INTENTS_KEPT = 20_000
 
 
@@ -37,12 +40,32 @@ class RevisionIntent:
     """Why the profile can't be used; empty where it can."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A table, and what it was made of."""
+
+    believed: Believed
+    table: CapacityTable
+    used_s: float
+
+    def made_of(self, believed: Believed) -> bool:
+        """A new leader reads the same surface again, under a number of its own."""
+        same = self.believed.version == believed.version or (
+            self.believed.surface == believed.surface and self.believed.from_traffic == believed.from_traffic
+        )
+        if same:
+            self.believed = believed
+        return same
+
+
 class RevisionIntents:
     """Used by one thread."""
 
     def __init__(self, book: ProfileBook, settings: ConfigStore) -> None:
         self._book, self._settings = book, settings
-        self._tables: dict[object, CapacityTable] = {}
+        self._tables: dict[object, _Kept] = {}
+        """By profile, GPU product and what is asked for: revisions that ask alike share one."""
+        self._swept_s = 0.0
 
     def read(self, namespace: str, annotations: Mapping[str, str], labels: Mapping[str, str]) -> RevisionIntent | None:
         """None where the annotations can't be obeyed: the webhook refuses those, so somebody went around it."""
@@ -81,14 +104,16 @@ class RevisionIntents:
         intent = read.intent
         if intent.scaling == "fixed" or intent.slo_latency_s is None:
             return {}
+        self._sweep(now)
         tables: dict[str, CapacityTable] = {}
-        for gpu in {gpu.product: gpu for gpu in gpus}.values():
+        for gpu in {gpu.product: gpu for gpu in gpus if intent.gpu_product in (None, gpu.product)}.values():
             believed = self._book.believed(read.namespace, intent.profile, gpu.product, now)
             if believed is not None:
-                tables[gpu.product] = self._table(intent, gpu, believed)
+                tables[gpu.product] = self._table(read, gpu, believed, now)
         return tables
 
-    def _table(self, intent: GpuIntent, gpu: Gpu, believed: Believed) -> CapacityTable:
+    def _table(self, read: RevisionIntent, gpu: Gpu, believed: Believed, now: float) -> CapacityTable:
+        intent = read.intent
         settings = self._settings.hasgpu.value
         own = (gpu.rounded_up(intent.sm_partition).percent,) if intent.sm_partition else ()
         terms = CapacityTerms(
@@ -101,13 +126,20 @@ class RevisionIntents:
         )
         free = settings.capacity_margin_percent
         given = settings.row_percent
-        key = (believed.version, terms, own, free, given)
-        if key not in self._tables:
-            if len(self._tables) >= TABLES_KEPT:
-                del self._tables[next(iter(self._tables))]
+        key = (read.namespace, intent.profile, gpu.product, terms, own, free, given)
+        kept = self._tables.get(key)
+        if kept is None or not kept.made_of(believed):
             table = capacity_table(believed.surface, terms, extra_sm_percents=own, learned=believed.from_traffic)
-            self._tables[key] = _with_margin(table if given == 100 else lent_table(table, given), free)
-        return self._tables[key]
+            table = _with_margin(table if given == 100 else lent_table(table, given), free)
+            kept = self._tables[key] = _Kept(believed, table, now)
+        kept.used_s = now
+        return kept.table
+
+    def _sweep(self, now: float) -> None:
+        if 0.0 <= now - self._swept_s < _SWEEP_EVERY_S:
+            return
+        self._swept_s = now
+        self._tables = {key: kept for key, kept in self._tables.items() if now - kept.used_s < UNUSED_S}
 
 
 def intent_of(annotations: Mapping[str, str], labels: Mapping[str, str]) -> GpuIntent | None:
