@@ -31,7 +31,7 @@ BUSY_SLOTS = 72
 """Six hours from the day's beginning."""
 LOADED_S = 20.0
 WRITING_S = 60.0
-"""At least so long before a slot ends its record must be in place."""
+"""At least so long before a slot ends the services are created, and the record is written."""
 
 
 @click.command()
@@ -53,11 +53,12 @@ def main(rate: float, slo_ms: int) -> None:
 def _story(rate: float, slo_ms: int) -> dict[str, Any]:
     manifest = (ROOT / "e2e" / "demo" / "profiles" / f"{PROFILE}.yaml").read_text()
     kubectl("apply", "--namespace", NAMESPACE, "-f", "-", stdin=manifest)
+    _wait_for_an_early_moment()
     functions = [Function(name=name, model=PROFILE, slo_ms=slo_ms) for name in (KNOWN, UNKNOWN)]
     for function in functions:
         _create(function)
-    _until(lambda: not _pods(KNOWN) and not _pods(UNKNOWN), 180, "both services are at zero")
     begins_s = _write_days(rate)
+    _until(lambda: not _pods(KNOWN) and not _pods(UNKNOWN), 180, "both services are at zero")
     _say(f"the day begins in {begins_s - time.time():.0f} s")
     _until(lambda: _season() == "True", begins_s - time.time(), "the fitter has found the day")
     _say(f"the day was found {begins_s - time.time():.0f} s before it begins")
@@ -89,8 +90,6 @@ def _create(function: Function) -> None:
 
 def _write_days(rate: float) -> float:
     """Writes the record of one service's days; when the next of them begins, in seconds since the epoch."""
-    if SLOT_S - time.time() % SLOT_S < WRITING_S:
-        time.sleep(WRITING_S)
     slot = slot_of(time.time())
     begins = slot + 2
     first = begins - DAYS * SLOTS_A_DAY
@@ -102,6 +101,14 @@ def _write_days(rate: float) -> float:
     words = ("patch", "latencyprofiles.hasgpu.dev", PROFILE, "--namespace", NAMESPACE, "--type", "merge")
     kubectl(*words, "--subresource", "status", "--patch", patch)
     return begins * SLOT_S
+
+
+def _wait_for_an_early_moment() -> None:
+    """With a slot's end its record would begin without what is written here."""
+    left_s = SLOT_S - time.time() % SLOT_S
+    if left_s < WRITING_S:
+        _say(f"begins in {left_s:.0f} s, with the next five minutes")
+        time.sleep(left_s + 1.0)
 
 
 def _times_of_day(first: int, end: int, begins: int) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from hasgpu.autoscaler.surroundings import AgentReports
 from hasgpu.model.keys import RevisionKey
 
 from tests.autoscaler.gpu_cluster import DEPLOYMENTS, GPU, PODS, GpuCluster, gpu_cluster
@@ -112,6 +113,33 @@ def test_a_pod_is_made_anew_beside_others_before_it_leaves_and_a_gpu_is_free(
     assert two_gpus.fewest == 1
     assert f"moves: pod={before} gpu={GPU} row=0 frees={OTHER_GPU}" in caplog.text
     assert f"moved: pod={before} twin={after} frees={OTHER_GPU}" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", range(6))
+def test_another_replica_goes_on_once_it_has_heard_the_agents(two_gpus: Kubernetes, seconds: int) -> None:
+    before = until_marked(two_gpus)
+    two_gpus.run(seconds)
+    cluster = two_gpus.cluster
+    cluster.reports = AgentReports(lambda: None)
+    cluster.gpu_class = cluster.make_class()
+    cluster.gpu_class.lead(True, two_gpus.now)
+    cluster.tick(two_gpus.now + 0.1)
+    two_gpus.run(25)
+    assert two_gpus.gpus() == {GPU}
+    assert len(two_gpus.pods[QUIET]) == 1
+    assert before not in two_gpus.pods[QUIET]
+
+
+def test_pods_that_can_not_be_made_anew_are_not_made_again_and_their_revisions_are_told(two_gpus: Kubernetes) -> None:
+    until_marked(two_gpus)
+    made = two_gpus.cluster.made
+    two_gpus.run(700, starts=False)
+    assert len(two_gpus.pods[QUIET]) == 1
+    two_gpus.run(800, starts=False)
+    assert two_gpus.cluster.made == made + 1
+    said = [message for reason, message in two_gpus.cluster.told_words() if reason == "MoveGivenUp"]
+    # Of each revision one was tried: neither GPU can be freed.
+    assert sorted(message.partition("freed GPU ")[2][:5] for message in said) == [GPU, OTHER_GPU]
 
 
 @pytest.mark.parametrize("seconds", range(6))

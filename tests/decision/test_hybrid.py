@@ -271,3 +271,17 @@ def test_a_backlog_that_grows_while_pods_start_does_not_ask_for_ever_more_of_the
     assert decision.demand_requests_per_s > 90.0
     assert decision.desired_pods is not None
     assert decision.desired_pods <= 5
+
+
+def test_a_pod_of_another_share_that_never_serves_is_given_up_and_not_asked_for_again_soon() -> None:
+    state, old = HybridState(reshaping_since_s=100.0), pod("old", sm=50, quota=50)
+    new = pod("new", sm=20, quota=40, row=1, ready=False)
+    seen = view(old, new, load=load(1.0), replicas=2)
+    wanted = []
+    for second in range(1000):
+        decision, state = decided(seen, state=state, now=100.0 + second)
+        wanted.append(decision.desired_pods)
+    assert wanted[int(POLICY.move_most_s) - 1] == 2
+    assert wanted[-1] == 1
+    assert state.regret.looked_s is not None
+    assert state.regret.looked_s > 100.0 + POLICY.move_most_s + POLICY.in_vain_s - 1.0

@@ -48,6 +48,8 @@ class Town:
     moves: Moves = field(default_factory=Moves)
     states: dict[RevisionKey, HybridState] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    broken: set[RevisionKey] = field(default_factory=set)
+    """Whose new pods never serve."""
 
     def __post_init__(self) -> None:
         self.revisions = sorted({each.revision for each in self.placements.values()})
@@ -120,7 +122,9 @@ class Town:
 
     def _pass_time(self) -> None:
         for key, at in list(self.begun.items()):
-            if self.now >= at + STARTS_S and key in self.placements and not self.placements[key].terminating:
+            if self.now < at + STARTS_S or (key in self.placements and self.placements[key].revision in self.broken):
+                continue
+            if key in self.placements and not self.placements[key].terminating:
                 self.placements[key] = replace(self.placements[key], ready=True)
         for key, at in list(self.gone.items()):
             if self.now >= at:
@@ -159,6 +163,20 @@ def test_a_gpu_is_freed_once_it_could_have_been_for_as_long_as_the_policy_says()
     assert one.told == ["moves", "moved", "moves", "moved"]
     assert not one.marks
     assert one.moves.plan is None
+
+
+def test_a_revision_whose_new_pods_never_serve_keeps_no_other_gpu_from_being_freed() -> None:
+    """And it is left in peace for an hour."""
+    pods = [
+        pod("a", revision=revision("a"), sm=20, quota=20),
+        pod("b", gpu_uuid="gpu-b", revision=revision("b"), sm=20, quota=10),
+        pod("c", gpu_uuid="gpu-c", revision=revision("c"), sm=20, quota=15),
+    ]
+    one = town(*pods, rates={revision("a"): 4.0}, broken={revision("b")})
+    run(one, 400)
+    assert one.used() == {"gpu-b"}
+    assert [each.pod.name for each in one.placements.values() if each.revision == revision("b")] == ["b"]
+    assert (one.told.count("moves"), one.told.count("moved")) == (4, 3)
 
 
 def test_nothing_is_moved_where_the_policy_says_never() -> None:

@@ -98,7 +98,7 @@ class HasClass:
         writer = SliceWriter(around.session, self._own_writes, around.still_leading)
         self._writer = DecisionWriter(around, writer, self._telling)
         self._allocator = Allocator(self._intents, self._plans, writer, self._telling, around.tracing)
-        self._moves = PlannedMoves(around.settings, self._plans, writer)
+        self._moves = PlannedMoves(around.settings, self._plans, writer, self._telling)
         self._records: dict[RevisionKey, ScaledRevision] = {}
         self._forecasts = self._empty_board()
         self._lock = threading.Lock()
@@ -197,7 +197,7 @@ class HasClass:
         self._record_loads(ours, now)
         self._plans.enter(ledger, now)
         one = Pass(world=world, ledger=ledger, policy=self._policy(), podautoscalers=ours, now=now)
-        self._moves.prepare(one)
+        self._moves.prepare(one, settled=self._hearing.trusts_silence)
         self._allocator.run(one)
         if self._hearing.trusts_silence:  # else nothing is lowered, so nobody can give way
             self._moves.look(one, self._records)

@@ -28,13 +28,14 @@ from .plan_book import PlanBook
 from .revision_intents import intent_of
 from .scaled_revision import ScaledRevision
 from .slice_writer import HOSTNAME_LABEL, SliceWriter
+from .telling import Telling
 
 
 class PlannedMoves:
     """Used by the one thread that allocates."""
 
-    def __init__(self, settings: ConfigStore, plans: PlanBook, writer: SliceWriter) -> None:
-        self._settings, self._plans, self._writer = settings, plans, writer
+    def __init__(self, settings: ConfigStore, plans: PlanBook, writer: SliceWriter, telling: Telling) -> None:
+        self._settings, self._plans, self._writer, self._telling = settings, plans, writer, telling
         self._moves, self._new = Moves(), True
 
     def begin(self) -> None:
@@ -45,11 +46,18 @@ class PlannedMoves:
         """The move of a revision's pod, where one is being made."""
         return self._moves.of(revision)
 
-    def prepare(self, one: Pass) -> None:
-        """Before waiting pods are placed: none goes to a GPU that is emptied, and one may be a twin."""
+    def prepare(self, one: Pass, *, settled: bool) -> None:
+        """Before waiting pods are placed: none goes to a GPU that is emptied, and one may be a twin.
+
+        ``settled``: who can be heard was. Before, a GPU whose agent was not takes no pods, and a move that was begun
+        may seem impossible.
+        """
         if self._new:
-            self._new = False
-            self._resume(one)
+            self._moves = self._resumed(one)
+            self._new = self._moves.plan is None and not settled
+            if not self._new:
+                # Of moves that can't be gone on with, or are turned off, nothing is left.
+                self._mark(one)
         one.ledger.emptying = self._moves.emptying
         plan = self._moves.plan
         if plan is None or self._moves.twin is not None:
@@ -70,7 +78,11 @@ class PlannedMoves:
             return
         wishes = {key: wish for key, wish in self._wishes(one).items() if records[key].state.movable}
         seen = Cluster(ledger=one.ledger, wishes=wishes, starved=starved)
-        self._moves = next_moves(self._moves, seen, one.policy, one.now)
+        before = self._moves
+        self._moves = next_moves(before, seen, one.policy, one.now)
+        for revision in self._moves.given_up.keys() - before.given_up.keys():
+            if before.asked:
+                self._tell_given_up(one, revision, before.emptying)
         self._mark(one)
 
     def ask(self, decision: Decision) -> str:
@@ -81,10 +93,10 @@ class PlannedMoves:
         self._moves = asked(self._moves)
         return moving.move.pod.uid
 
-    def _resume(self, one: Pass) -> None:
+    def _resumed(self, one: Pass) -> Moves:
         marks = _marks(one.world)
         if not marks:
-            return
+            return Moves()
         twins = _twins(one.world.pods.values())
         by_pod = {pod: twins[pod.uid] for pod in marks if pod.uid in twins}
         seen = Cluster(ledger=one.ledger, wishes=self._wishes(one), starved=())
@@ -95,7 +107,16 @@ class PlannedMoves:
             first = sorted(found.plan.moves, key=lambda move: move.revision not in waiting)
             there = first[0].revision in waiting
             found = replace(found, plan=replace(found.plan, moves=tuple(first)), asked=there)
-        self._moves = found
+        return found
+
+    def _tell_given_up(self, one: Pass, revision: RevisionKey, frees: str | None) -> None:
+        policy = one.policy
+        said = (
+            f"a pod was to be moved, which would have freed GPU {frees}, but the pod that was to take its place did not"
+            f" serve within {policy.move_most_s:.0f} s; no other is made for {policy.in_vain_s / 60.0:.0f} min"
+        )
+        if revision in one.podautoscalers:
+            self._telling.warn(one.podautoscalers[revision], "MoveGivenUp", said)
 
     def _mark(self, one: Pass) -> None:
         """What the next leader would need."""

@@ -80,8 +80,8 @@ class HybridState:
     superfluous_since_s: float | None = None
     regret: Regret = field(default_factory=Regret)
     waste: Waste = field(default_factory=Waste)
-    reshaping: bool = False
-    """Pods of a better SM share were asked for; the old ones leave once they are ready."""
+    reshaping_since_s: float | None = None
+    """When pods of a better SM share were asked for; the old ones leave once they are ready."""
     superfluous_of: int = 0
     """Pods there were when some became superfluous; another number starts the wait anew."""
     calm: bool = False
@@ -90,7 +90,7 @@ class HybridState:
     @property
     def movable(self) -> bool:
         """Whether one of its pods may be moved."""
-        return self.calm and not self.reshaping
+        return self.calm and self.reshaping_since_s is None
 
     def held(self, now: float, requests_per_s: float, hold_s: float) -> tuple[HybridState, float]:
         """The largest demand of the last ``hold_s`` seconds, this one included."""
@@ -244,10 +244,10 @@ def _horizontal(
         out = _out(view, ledger, policy, pods, shares, demand.later_requests_per_s)
         return out, replace(state, superfluous_since_s=None, calm=False)
     state = replace(state, calm=not demand.backlog_requests_per_s)
-    if view.moving is not None and state.calm and not state.reshaping:
+    if view.moving is not None and state.movable:
         return _move(view, ledger, view.moving, pods, demand, held), replace(state, superfluous_since_s=None)
     held = max(held, demand.later_requests_per_s)
-    if not state.reshaping and pods.unready == 0 and not demand.backlog_requests_per_s:
+    if state.reshaping_since_s is None and pods.unready == 0 and not demand.backlog_requests_per_s:
         reshaped, state = _reshape(view, ledger, state, policy, pods, shares, held)
         if reshaped is not None:
             return reshaped, state
@@ -282,7 +282,7 @@ def _reshape(
     out = cheaper_pods(ledger, view.key, view.wish, requests_per_s, (least, room), cost, policy)
     if out is None:
         return None, state
-    state = replace(state, reshaping=True, superfluous_since_s=None)
+    state = replace(state, reshaping_since_s=now, superfluous_since_s=None)
     facts = [reason("reshape", cost_percent=cost, best_percent=best), *out.reasons]
     return _Scale(pods.expected + len(out.plans), plans=out.plans, reasons=facts), state
 
@@ -379,12 +379,14 @@ def _in(
     gone = superfluous(pods.placed, view.bounds, requests_per_s, policy)
     spare = len(gone) + (pods.unplanned if pods.placed else 0)
     allowed = pods.expected - max(view.least, 1)
-    if state.reshaping and pods.unready > 0:
-        return _Scale(max(pods.expected, view.least, 1)), state
+    now, asked_s = state.demands[-1][0], state.reshaping_since_s
+    if asked_s is not None and pods.unready > 0:
+        if now - asked_s < policy.move_most_s:
+            return _Scale(max(pods.expected, view.least, 1)), state
+        state = replace(state, reshaping_since_s=None, regret=Regret(looked_s=now + policy.in_vain_s))
     if spare == 0 or allowed <= 0:
-        state = replace(state, superfluous_since_s=None, reshaping=False)
+        state = replace(state, superfluous_since_s=None, reshaping_since_s=None)
         return _Scale(max(pods.expected, view.least, 1)), state
-    now = state.demands[-1][0]
     since = state.superfluous_since_s
     if since is None or state.superfluous_of != pods.expected:
         since = now

@@ -8,7 +8,7 @@ pod is to be moved, and for which GPU: told both again, ``resumed`` goes on wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hasgpu.model.keys import PodKey, RevisionKey
 
@@ -60,6 +60,8 @@ class Moves:
     looked_s: float | None = None
     possible_since_s: float | None = None
     """Since when each look has found a GPU that could be freed."""
+    given_up: Mapping[RevisionKey, float] = field(default_factory=dict)
+    """Until when no pod of a revision is moved, since a move of one never came to its end."""
 
     def due(self, policy: Policy, now: float, *, starved: bool) -> bool:
         """Whether it is time for another look."""
@@ -67,6 +69,11 @@ class Moves:
         if self.plan is None and not policy.move_after_s:
             return False
         return self.looked_s is None or not 0.0 <= now - self.looked_s < wait_s
+
+    def ended(self, now: float, *, possible_since_s: float | None = None) -> Moves:
+        """No move is left to make."""
+        given_up = {key: until_s for key, until_s in self.given_up.items() if now < until_s}
+        return Moves(looked_s=now, possible_since_s=possible_since_s, given_up=given_up)
 
     @property
     def emptying(self) -> str | None:
@@ -94,25 +101,28 @@ class Cluster:
 def next_moves(moves: Moves, seen: Cluster, policy: Policy, now: float) -> Moves:
     """The moves to make after another look, where one is due."""
     if not policy.move_after_s:
-        return Moves(looked_s=now)
+        return moves.ended(now)
+    wishes = {key: wish for key, wish in seen.wishes.items() if moves.given_up.get(key, now) <= now}
+    seen = replace(seen, wishes=wishes)
     if moves.plan is None:
         return _begun(moves, seen, policy, now)
     first = moves.plan.moves[0]
     pod = seen.ledger.placement(first.pod)
     over = pod is None or pod.terminating
     if not over and now - moves.begun_s >= policy.move_most_s:
-        return Moves(looked_s=now)
+        ended = moves.ended(now)
+        return replace(ended, given_up={**ended.given_up, first.revision: now + policy.in_vain_s})
     if pod is not None and not over and (moves.asked or _possible(first, pod.processes, seen)):
         return replace(moves, looked_s=now)
     if moves.for_room and not seen.starved:
-        return Moves(looked_s=now)
+        return moves.ended(now)
     left, begun_s = _plan(seen, policy, moves.emptying), now if over else moves.begun_s
     if (left is None or left.frees != moves.emptying) and not moves.for_room and now - begun_s < CALM_S:
         # Whoever is not calm may be in a moment.
         left = replace(moves.plan, moves=moves.plan.moves[1:] if over else moves.plan.moves)
     if left is None or left.frees != moves.emptying or not left.moves:
-        return Moves(looked_s=now)
-    return Moves(plan=left, for_room=moves.for_room, begun_s=begun_s, looked_s=now)
+        return moves.ended(now)
+    return replace(moves.ended(now), plan=left, for_room=moves.for_room, begun_s=begun_s)
 
 
 def resumed(
@@ -140,10 +150,10 @@ def _begun(moves: Moves, seen: Cluster, policy: Policy, now: float) -> Moves:
     plan = _plan(seen, policy, None)
     since = moves.possible_since_s if moves.possible_since_s is not None else now
     if plan is None:
-        return Moves(looked_s=now)
+        return moves.ended(now)
     if not seen.starved and now - since < policy.move_after_s:
-        return Moves(looked_s=now, possible_since_s=since)
-    return Moves(plan=plan, for_room=bool(seen.starved), begun_s=now, looked_s=now)
+        return moves.ended(now, possible_since_s=since)
+    return replace(moves.ended(now), plan=plan, for_room=bool(seen.starved), begun_s=now)
 
 
 def _plan(seen: Cluster, policy: Policy, emptying: str | None) -> Plan | None:

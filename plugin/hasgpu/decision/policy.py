@@ -73,4 +73,7 @@ class Policy:
     """Moves for one GPU at most."""
 
     move_most_s: float = 600.0
-    """A pod whose twin does not serve after so long stays where it is."""
+    """A pod whose twin, or whose successor of another SM share, does not serve after so long stays where it is."""
+
+    in_vain_s: float = 3600.0
+    """So long no other is made for a pod of that revision: most often its image or its node's disk is at fault."""
