@@ -197,7 +197,7 @@ class HasClass:
         self._record_loads(ours, now)
         self._plans.enter(ledger, now)
         one = Pass(world=world, ledger=ledger, policy=self._policy(), podautoscalers=ours, now=now)
-        self._moves.prepare(one, settled=self._hearing.trusts_silence)
+        self._moves.prepare(one, self._records, settled=self._hearing.trusts_silence)
         self._allocator.run(one)
         if self._hearing.trusts_silence:  # else nothing is lowered, so nobody can give way
             self._moves.look(one, self._records)

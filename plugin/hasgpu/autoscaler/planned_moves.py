@@ -11,21 +11,19 @@ from dataclasses import replace
 
 import msgspec
 
-from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.cluster.objects import Pod
 from hasgpu.decision.moves import Cluster, Moves, Moving, asked, next_moves, resumed
 from hasgpu.decision.placement import SliceWish
 from hasgpu.model import annotations as keys
 from hasgpu.model.decision import Decision
+from hasgpu.model.intent import GpuIntent
 from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.settings.store import ConfigStore
 
-from . import revision_spec
 from .allocator import Pass
 from .gpu_world import GpuWorld, pod_key, revision_key
 from .node_rules import allows
 from .plan_book import PlanBook
-from .revision_intents import intent_of
 from .scaled_revision import ScaledRevision
 from .slice_writer import HOSTNAME_LABEL, SliceWriter
 from .telling import Telling
@@ -46,14 +44,14 @@ class PlannedMoves:
         """The move of a revision's pod, where one is being made."""
         return self._moves.of(revision)
 
-    def prepare(self, one: Pass, *, settled: bool) -> None:
+    def prepare(self, one: Pass, records: Mapping[RevisionKey, ScaledRevision], *, settled: bool) -> None:
         """Before waiting pods are placed: none goes to a GPU that is emptied, and one may be a twin.
 
         ``settled``: who can be heard was. Before, a GPU whose agent was not takes no pods, and a move that was begun
         may seem impossible.
         """
         if self._new:
-            self._moves = self._resumed(one)
+            self._moves = self._resumed(one, records)
             self._new = self._moves.plan is None and not settled
             if not self._new:
                 # Of moves that can't be gone on with, or are turned off, nothing is left.
@@ -76,7 +74,8 @@ class PlannedMoves:
         starved = tuple(each.wish for each in one.starved)
         if not self._moves.due(one.policy, one.now, starved=bool(starved)):
             return
-        wishes = {key: wish for key, wish in self._wishes(one).items() if records[key].state.movable}
+        calm = {key: record for key, record in records.items() if record.state.movable}
+        wishes = self._wishes(one, calm)
         seen = Cluster(ledger=one.ledger, wishes=wishes, starved=starved)
         before = self._moves
         self._moves = next_moves(before, seen, one.policy, one.now)
@@ -93,13 +92,13 @@ class PlannedMoves:
         self._moves = asked(self._moves)
         return moving.move.pod.uid
 
-    def _resumed(self, one: Pass) -> Moves:
+    def _resumed(self, one: Pass, records: Mapping[RevisionKey, ScaledRevision]) -> Moves:
         marks = _marks(one.world)
         if not marks:
             return Moves()
         twins = _twins(one.world.pods.values())
         by_pod = {pod: twins[pod.uid] for pod in marks if pod.uid in twins}
-        seen = Cluster(ledger=one.ledger, wishes=self._wishes(one), starved=())
+        seen = Cluster(ledger=one.ledger, wishes=self._wishes(one, records), starved=())
         found = resumed(marks, by_pod, seen, one.policy, one.now)
         waiting = {revision_key(pod) for pod in one.world.waiting}
         if found.plan is not None and found.twin is None:
@@ -129,18 +128,16 @@ class PlannedMoves:
             if frees != self._moves.emptying and not one.world.pods[key].terminating:
                 self._writer.mark_moving(one.world.pods[key], "", one.now)
 
-    def _wishes(self, one: Pass) -> Mapping[RevisionKey, SliceWish]:
-        """Of revisions that may have one pod more for a while."""
-        settings, nodes, found = self._settings.autoscaler.value, dict[object, frozenset[str]](), {}
+    def _wishes(self, one: Pass, records: Mapping[RevisionKey, ScaledRevision]) -> Mapping[RevisionKey, SliceWish]:
+        """Of those revisions that may have one pod more for a while."""
+        nodes, found = dict[object, frozenset[str]](), {}
         for key, pa in one.podautoscalers.items():
             placed = one.world.placements_of(key)
-            most = revision_spec.bounds(pa, settings).most
-            if not placed or (most and len(placed) >= most):
+            if not placed or key not in records:
                 continue
-            wish = _wish(pa)
-            if wish is not None:
-                pod = one.world.pods_of[key][0]
-                found[key] = replace(wish, nodes=_nodes(one.world, pod, nodes))
+            read = records[key].asked(pa, self._settings)
+            if read.intent is not None and not (read.most and len(placed) >= read.most):
+                found[key] = _wish(read.intent, _nodes(one.world, one.world.pods_of[key][0], nodes))
         return found
 
 
@@ -156,18 +153,15 @@ def _twins(pods: Iterable[Pod]) -> dict[str, PodKey]:
     return {uid: pod_key(pod) for uid, pod in found if uid}
 
 
-def _wish(pa: PodAutoscaler) -> SliceWish | None:
+def _wish(intent: GpuIntent, nodes: frozenset[str]) -> SliceWish:
     """Where a pod may go; how large it is is known from its slice."""
-    intent = intent_of(pa.metadata.annotations, pa.metadata.labels)
-    if intent is None:
-        return None
     return SliceWish(
         sm_partition=intent.sm_partition,
         quota=intent.quota,
         memory_bytes=intent.memory_bytes or 0,
         processes=intent.gpu_processes,
         gpu_product=intent.gpu_product,
-        nodes=None,
+        nodes=nodes,
         tables={},
     )
 

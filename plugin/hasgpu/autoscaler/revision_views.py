@@ -61,7 +61,7 @@ class RevisionViews:
     ) -> tuple[RevisionView, Policy] | None:
         """The view and the policy for it; None where the revision's annotations can't be obeyed."""
         key = RevisionKey(pa.metadata.namespace, pa.metadata.name)
-        asked = self._asked(pa, record)
+        asked = record.asked(pa, self._around.settings)
         if asked.intent is None or asked.intent.slo_latency_s is None:
             problem = "the hasgpu.dev annotations can't be obeyed; nothing is scaled"
             self._complain(record, pa, "BadAnnotations", problem)
@@ -79,13 +79,6 @@ class RevisionViews:
         policy = _starting_in(one.policy, startup_s(pods, one.policy.startup_s))
         record.slo_latency_s = asked.intent.slo_latency_s
         return self._view(one, key, asked, read, record, policy, hearing), policy
-
-    def _asked(self, pa: PodAutoscaler, record: ScaledRevision) -> Asked:
-        settings = self._around.settings
-        autoscaler, deployment = settings.autoscaler.value, settings.deployment.value
-        if record.asked is None or not record.asked.holds(pa, autoscaler, deployment):
-            record.asked = Asked.read(pa, autoscaler, deployment)
-        return record.asked
 
     def _learn(
         self,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.cluster.metadata import condition
 from hasgpu.cluster.objects import Pod
 from hasgpu.decision.demand import backlog_of
@@ -16,6 +17,7 @@ from hasgpu.decision.hybrid import HybridState
 from hasgpu.decision.need import Need
 from hasgpu.model.decision import Decision, reason
 from hasgpu.model.gpu import Placement
+from hasgpu.settings.store import ConfigStore
 
 from .asked import Asked
 from .observed_load import ObservedLoad
@@ -47,10 +49,16 @@ class ScaledRevision:
     """Context of the span of the last decision that changed something."""
     meter: WorkMeter = field(default_factory=WorkMeter)
     unsure: UnsureSamples = field(default_factory=UnsureSamples)
-    asked: Asked | None = None
-    """As of the last version of its PodAutoscaler that was read."""
     complaint: str = ""
     """What the user was warned of last."""
+    _asked: Asked | None = None
+
+    def asked(self, pa: PodAutoscaler, settings: ConfigStore) -> Asked:
+        """What its PodAutoscaler asks for, read once of each version."""
+        autoscaler, deployment = settings.autoscaler.value, settings.deployment.value
+        if self._asked is None or not self._asked.holds(pa, autoscaler, deployment):
+            self._asked = Asked.read(pa, autoscaler, deployment)
+        return self._asked
 
     def observe_pods(self, placements: Iterable[Placement], now: float) -> None:
         """Idle time begins when a pod could first serve."""
