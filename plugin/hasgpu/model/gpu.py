@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from .keys import PodKey, RevisionKey
@@ -34,11 +33,10 @@ class Gpu:
         MPS rounds a percentage down, so k groups are asked for by the least percent that contains them:
         on 80 SMs in steps of 2, 11 % (8.8 SMs) becomes 13 % (10 SMs).
         """
-        for groups in range(1, self.sm_count // self.sm_step + 1):
-            percent = math.ceil(100 * groups * self.sm_step / self.sm_count - 1e-9)
-            if percent >= sm.percent:
-                return SmPartition(min(percent, 100))
-        return SmPartition(100)
+        groups = (sm.percent - 1) * self.sm_count // (100 * self.sm_step) + 1
+        if groups > self.sm_count // self.sm_step:
+            return SmPartition(100)
+        return SmPartition(-(-100 * groups * self.sm_step // self.sm_count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
