@@ -173,4 +173,4 @@ def _bin(books: GpuBooks) -> Bin:
         number: Lane(number, row.sm_percent, row.most_percent - row.held_percent, dict(row.pods))
         for number, row in books.rows.items()
     }
-    return Bin(books, books.free_sm_percent, books.free_memory_bytes, books.free_clients, lanes)
+    return Bin(books, books.room.sm_percent, books.room.memory_bytes, books.room.clients, lanes)

@@ -51,6 +51,20 @@ class Row:
         return [pod for pod in self.pods.values() if pod.revision == revision and not pod.terminating]
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a GPU has left."""
+
+    sm_percent: int
+    """SMs for a new row."""
+    memory_bytes: int
+    """Device memory that no cap has claimed."""
+    clients: int
+    """CUDA processes that MPS still accepts."""
+    rows: tuple[tuple[int, int, int], ...]
+    """(number, SM percent, free percent of its time) of each row."""
+
+
 @dataclass(slots=True)
 class GpuBooks:
     """One GPU and its rows."""
@@ -59,21 +73,24 @@ class GpuBooks:
     rows: dict[int, Row] = field(default_factory=dict)
     row_percent: int = 100
     """Time of each row that is given away at most."""
+    _room: Room | None = None
 
     @property
-    def free_sm_percent(self) -> int:
-        """SMs for a new row."""
-        return max(0, 100 - sum(row.sm_percent for row in self.rows.values()))
+    def room(self) -> Room:
+        """What is left, added up once after a change: each new pod asks every GPU."""
+        if self._room is None:
+            pods = [*self.placements()]
+            self._room = Room(
+                sm_percent=max(0, 100 - sum(row.sm_percent for row in self.rows.values())),
+                memory_bytes=max(0, self.gpu.memory_bytes - sum(pod.slice.memory_bytes for pod in pods)),
+                clients=max(0, self.gpu.mps_client_limit - sum(pod.processes for pod in pods)),
+                rows=tuple((row.number, row.sm_percent, row.free_percent) for row in self.rows.values()),
+            )
+        return self._room
 
-    @property
-    def free_memory_bytes(self) -> int:
-        """Device memory that no cap has claimed."""
-        return max(0, self.gpu.memory_bytes - sum(pod.slice.memory_bytes for pod in self.placements()))
-
-    @property
-    def free_clients(self) -> int:
-        """CUDA processes that MPS still accepts."""
-        return max(0, self.gpu.mps_client_limit - sum(pod.processes for pod in self.placements()))
+    def forget_room(self) -> None:
+        """Something is about to change."""
+        self._room = None
 
     @property
     def new_row(self) -> int:
@@ -161,14 +178,14 @@ class Ledger:
             return reason("gpu-unknown", gpu=wanted.gpu_uuid)
         if not (books.gpu.healthy and books.gpu.mps_ready):
             return reason("gpu-not-ready", gpu=wanted.gpu_uuid)
-        if wanted.memory_bytes > books.free_memory_bytes:
-            return reason("memory-full", gpu=wanted.gpu_uuid, free_bytes=books.free_memory_bytes)
-        if processes > books.free_clients:
-            return reason("clients-full", gpu=wanted.gpu_uuid, free=books.free_clients)
+        if wanted.memory_bytes > books.room.memory_bytes:
+            return reason("memory-full", gpu=wanted.gpu_uuid, free_bytes=books.room.memory_bytes)
+        if processes > books.room.clients:
+            return reason("clients-full", gpu=wanted.gpu_uuid, free=books.room.clients)
         row = books.rows.get(wanted.row)
         if row is None:
-            if wanted.sm_partition.percent > books.free_sm_percent:
-                return reason("sm-full", gpu=wanted.gpu_uuid, free_percent=books.free_sm_percent)
+            if wanted.sm_partition.percent > books.room.sm_percent:
+                return reason("sm-full", gpu=wanted.gpu_uuid, free_percent=books.room.sm_percent)
         elif wanted.sm_partition.percent != row.sm_percent:
             return reason("row-of-other-width", gpu=wanted.gpu_uuid, row=wanted.row, sm_percent=row.sm_percent)
         if wanted.time_quota.percent > (row.free_percent if row is not None else 100):
@@ -289,9 +306,12 @@ class Ledger:
     def _to_change(self, gpu_uuid: str) -> GpuBooks | None:
         """A GPU's books, shared with no other ledger."""
         books = self._books.get(gpu_uuid)
-        if books is not None and gpu_uuid not in self._own:
+        if books is None:
+            return None
+        if gpu_uuid not in self._own:
             books = self._books[gpu_uuid] = books.copy()
             self._own.add(gpu_uuid)
+        books.forget_room()
         return books
 
     def _count(self, placement: Placement, one: int) -> None:

@@ -115,22 +115,17 @@ def choose_slice(
 def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chosen | NoRoom:
     """The best slice for the first of the pods that a task needs."""
     candidates: list[_Candidate] = []
-    obstacles: list[Reason] = []
-    alike: set[object] = set()
+    alike: dict[object, GpuBooks] = {}
     for books in ledger.gpus():
-        obstacle = _unusable(books, wish)
-        if obstacle is None:
+        if _unusable(books, wish) is None:
             # GPUs that look the same offer the same: in a large cluster most do.
-            if (look := (_look(books), books.gpu.uuid == ledger.emptying)) in alike:
-                continue
-            alike.add(look)
-            before = len(candidates)
-            candidates.extend(_candidates(books, wish, task))
-            obstacle = _full(books) if len(candidates) == before else None
-        if obstacle is not None:
-            obstacles.append(obstacle)
+            look = _look(books), books.gpu.uuid == ledger.emptying
+            if alike.setdefault(look, books) is books:
+                candidates.extend(_candidates(books, wish, task))
     if not candidates:
-        return NoRoom(reasons=tuple(dict.fromkeys(obstacles)) or (reason("no-gpu"),))
+        obstacles = (_unusable(books, wish) for books in ledger.gpus())
+        facts = [*(each for each in obstacles if each is not None), *map(_full, alike.values())]
+        return NoRoom(reasons=tuple(dict.fromkeys(facts)) or (reason("no-gpu"),))
     candidates = [each for each in candidates if _stays(each.chosen, ledger)] or candidates
     cheapest = min((each.cost for each in candidates if each.chosen.covers), default=0.0)
     return min(candidates, key=lambda each: each.score(cheapest)).chosen
@@ -154,21 +149,21 @@ def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:
         return reason("node-not-allowed", node=gpu.node)
     if not (gpu.healthy and gpu.mps_ready):
         return reason("gpu-not-ready", gpu=gpu.uuid, healthy=str(gpu.healthy), mps_ready=str(gpu.mps_ready))
-    if wish.memory_bytes > books.free_memory_bytes:
-        return reason("memory-full", gpu=gpu.uuid, free_bytes=books.free_memory_bytes, wanted_bytes=wish.memory_bytes)
-    if wish.processes > books.free_clients:
-        return reason("clients-full", gpu=gpu.uuid, free=books.free_clients)
+    if wish.memory_bytes > books.room.memory_bytes:
+        return reason("memory-full", gpu=gpu.uuid, free_bytes=books.room.memory_bytes, wanted_bytes=wish.memory_bytes)
+    if wish.processes > books.room.clients:
+        return reason("clients-full", gpu=gpu.uuid, free=books.room.clients)
     return None
 
 
 def _look(books: GpuBooks) -> object:
-    rows = tuple((row.number, row.sm_percent, row.free_percent) for row in books.rows.values())
-    return books.gpu.product, books.gpu.sm_count, books.gpu.sm_step, books.free_sm_percent, rows
+    gpu, room = books.gpu, books.room
+    return gpu.product, gpu.sm_count, gpu.sm_step, room.sm_percent, room.rows
 
 
 def _full(books: GpuBooks) -> Reason:
-    rows = " ".join(f"{row.sm_percent}%x{row.free_percent}%" for row in books.rows.values())
-    return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.free_sm_percent, row_room=rows or "none")
+    rows = " ".join(f"{sm_percent}%x{free_percent}%" for _, sm_percent, free_percent in books.room.rows)
+    return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.room.sm_percent, row_room=rows or "none")
 
 
 def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_Candidate]:
@@ -178,7 +173,7 @@ def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_
         high = min(wish.quota.high.percent, free_percent)
         if high < low:
             continue
-        opens, spare = row_number not in books.rows, books.free_sm_percent
+        opens, spare = row_number not in books.rows, books.room.sm_percent
         if table is None:
             # Nothing is known: all the time there is, and SMs near the share for such pods.
             far = 0.01 if sm > task.unprofiled_sm_percent else 1.0
@@ -249,7 +244,7 @@ def _possible_rows(
         if wish.sm_partition is None or row.sm_percent in widths:
             yield row.number, row.sm_percent, row.free_percent
     for sm in widths:
-        if sm <= books.free_sm_percent:
+        if sm <= books.room.sm_percent:
             # A quota that a user fixed above what rows give away gets a row of its own.
             yield books.new_row, sm, max(books.row_percent, wish.quota.low.percent)
 
@@ -262,6 +257,6 @@ def _widths(
         return (books.gpu.rounded_up(wish.sm_partition).percent,)
     if table is not None:
         return tuple(sorted({books.gpu.rounded_up(SmPartition(sm)).percent for sm in table.sm_percents}))
-    most = min(books.free_sm_percent, books.gpu.rounded_up(SmPartition(unprofiled_sm_percent)).percent)
+    most = min(books.room.sm_percent, books.gpu.rounded_up(SmPartition(unprofiled_sm_percent)).percent)
     shares = (books.gpu.rounded_up(SmPartition(sm)).percent for sm in range(most, 0, -1))
     return tuple(islice((share for share in shares if share <= most), 1))

@@ -83,8 +83,8 @@ def fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
         books.gpu.healthy
         and books.gpu.mps_ready
         and may_go_to(books.gpu, wish)
-        and wish.memory_bytes <= books.free_memory_bytes
-        and wish.processes <= books.free_clients
+        and wish.memory_bytes <= books.room.memory_bytes
+        and wish.processes <= books.room.clients
     )
 
 
