@@ -25,11 +25,8 @@ class Lane:
     sm_percent: int
     free_percent: int
     pods: dict[PodKey, Placement] = field(default_factory=dict)
-
-    @property
-    def stays(self) -> bool:
-        """True where some pod stays: else the row is as good as gone."""
-        return any(not pod.terminating for pod in self.pods.values())
+    stays: int = 0
+    """Pods that are not leaving; without one the row is as good as gone."""
 
     @property
     def percent_once_left(self) -> int:
@@ -46,6 +43,8 @@ class Bin:
     free_memory_bytes: int
     free_clients: int
     lanes: dict[int, Lane] = field(default_factory=dict)
+    stays: int = 0
+    """Pods that are not leaving; without one the GPU is as good as free."""
 
     def pods(self) -> Iterator[Placement]:
         """All pods on the GPU."""
@@ -55,11 +54,6 @@ class Bin:
     def staying(self) -> Iterator[Placement]:
         """Those that are not leaving."""
         return (pod for pod in self.pods() if not pod.terminating)
-
-    @property
-    def stays(self) -> bool:
-        """True where some pod stays: else the GPU is as good as free."""
-        return any(lane.stays for lane in self.lanes.values())
 
     def has_room(self, wish: SliceWish) -> bool:
         """True where the least that a pod asks for fits once those that are leaving have left."""
@@ -122,7 +116,7 @@ class Bins:
         return found[0] or found[1]
 
     def put(self, pod: Placement, spot: Spot) -> None:
-        """Moves a pod to a spot that fits."""
+        """Moves a pod, one that is not leaving, to a spot that fits."""
         before = self.where[pod.pod]
         self._take(pod, before)
         self._add(pod, spot)
@@ -143,6 +137,8 @@ class Bins:
         each, number = spot
         lane = each.lanes[number]
         del lane.pods[pod.pod]
+        lane.stays -= 1
+        each.stays -= 1
         lane.free_percent += pod.held_quota_percent
         each.free_memory_bytes += pod.slice.memory_bytes
         each.free_clients += pod.processes
@@ -158,6 +154,8 @@ class Bins:
             lane = each.lanes[number] = Lane(number, width, each.books.row_percent)
             each.free_sm_percent -= width
         lane.pods[pod.pod] = pod
+        lane.stays += 1
+        each.stays += 1
         lane.free_percent -= pod.held_quota_percent
         each.free_memory_bytes -= pod.slice.memory_bytes
         each.free_clients -= pod.processes
@@ -170,7 +168,14 @@ def _takes_pods(books: GpuBooks) -> bool:
 
 def _bin(books: GpuBooks) -> Bin:
     lanes = {
-        number: Lane(number, row.sm_percent, row.most_percent - row.held_percent, dict(row.pods))
+        number: Lane(
+            number,
+            row.sm_percent,
+            row.most_percent - row.held_percent,
+            dict(row.pods),
+            sum(not pod.terminating for pod in row.pods.values()),
+        )
         for number, row in books.rows.items()
     }
-    return Bin(books, books.room.sm_percent, books.room.memory_bytes, books.room.clients, lanes)
+    stay, room = sum(lane.stays for lane in lanes.values()), books.room
+    return Bin(books, room.sm_percent, room.memory_bytes, room.clients, lanes, stay)

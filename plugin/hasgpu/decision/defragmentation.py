@@ -132,6 +132,8 @@ class _Planner:
         self.bins = Bins(ledger)
         self.moves: list[Move] = []
         self._wishes = wishes
+        self._allowed: dict[object, list[Bin]] = {}
+        """By product and rules: those of most pods are the same."""
 
     def empty_gpu(self, uuid: str | None) -> str | None:
         """One GPU, with pods made to go out of the way."""
@@ -231,16 +233,12 @@ class _Planner:
         self._looks -= len(self.bins.all)
         if self._looks < 0:
             return []
-        home = self.bins.where[pod.pod][0].books.gpu
-        wish = self._wishes[pod.revision]
-        return [
-            each
-            for each in self.bins.all
-            if each.stays
-            and each is not but
-            and each.books.gpu.product == home.product
-            and may_go_to(each.books.gpu, wish)
-        ]
+        home, wish = self.bins.where[pod.pod][0].books.gpu, self._wishes[pod.revision]
+        rules = home.product, wish.gpu_product, wish.nodes
+        if rules not in self._allowed:
+            here = (each for each in self.bins.all if each.books.gpu.product == home.product)
+            self._allowed[rules] = [each for each in here if may_go_to(each.books.gpu, wish)]
+        return [each for each in self._allowed[rules] if each.stays and each is not but]
 
     def _move(self, pod: Placement, spot: Spot) -> None:
         where = replace(
