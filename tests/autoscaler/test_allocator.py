@@ -48,6 +48,29 @@ def test_a_pod_of_fixed_scaling_is_placed_with_exactly_its_quota(cluster: GpuClu
     assert cluster.quota(pod) == 30
 
 
+def wait_for_half_a_gpu(cluster: GpuCluster, *quotas: int) -> list[str]:
+    """Pods with so much of a row's time each that wait in one look."""
+    waiting = [
+        cluster.add_pod(f"fixed{number}-00001", scaling="fixed", sm_partition="50%", time_quota=f"{quota}%")
+        for number, quota in enumerate(quotas)
+    ]
+    cluster.acknowledge(100.0)
+    return waiting
+
+
+def test_of_pods_that_wait_together_the_largest_is_placed_first(cluster: GpuCluster) -> None:
+    waiting = wait_for_half_a_gpu(cluster, 30, 30, 70, 70)
+    cluster.tick(100.0)
+    assert all(cluster.slice_of(pod) for pod in waiting)
+
+
+def test_a_more_important_pod_is_placed_before_a_larger_one(cluster: GpuCluster) -> None:
+    *_, small, large = wait_for_half_a_gpu(cluster, 90, 40, 70)
+    cluster.api.merge(f"{PODS}/{small}", {"spec": {"priority": 5}})
+    cluster.tick(100.0)
+    assert (cluster.quota(small), cluster.slice_of(large)) == (40, {})
+
+
 def whole_gpu_taken(cluster: GpuCluster) -> str:
     """A pod that holds all of the only GPU, as its agent knows."""
     pod = cluster.add_pod("old-00001", scaling="fixed", sm_partition="100%", time_quota="100%")

@@ -14,7 +14,7 @@ from hasgpu.cluster.knative import PodAutoscaler
 from hasgpu.cluster.metadata import condition
 from hasgpu.cluster.objects import Node, Pod
 from hasgpu.decision.ledger import Ledger
-from hasgpu.decision.placement import Chosen, NoRoom, SliceWish, choose_slice
+from hasgpu.decision.placement import Chosen, NoRoom, SliceWish, bulk, choose_slice
 from hasgpu.decision.policy import Policy
 from hasgpu.decision.precedence import Newcomer
 from hasgpu.decision.replacement import eviction, yielding
@@ -80,7 +80,7 @@ class Allocator:
     def run(self, one: Pass) -> None:
         """Places what can be placed."""
         self._give_up_unschedulable(one)
-        for pod in one.world.waiting:
+        for pod in self._in_turn(one):
             try:
                 self._place(one, pod)
             except Exception:
@@ -88,6 +88,19 @@ class Allocator:
                 log.exception("%s/%s: not placed", pod.metadata.namespace, pod.metadata.name)
         there = {pod.metadata.uid for pod in one.world.waiting}
         self._told = {uid: told for uid, told in self._told.items() if uid in there}
+
+    def _in_turn(self, one: Pass) -> list[Pod]:
+        """The most important first and, of equals, the bulkiest; of the same bulk who has waited longest."""
+        most_bytes = max((gpu.memory_bytes for gpu in one.world.gpus), default=1)
+
+        def bulk_of(pod: Pod) -> float:
+            read = self._intents.read(pod.metadata.namespace, pod.metadata.annotations, pod.metadata.labels)
+            if read is None:
+                return 0.0
+            memory_bytes = self._intents.memory_bytes(read, one.policy)
+            return bulk(read.intent.quota.low.percent, memory_bytes, most_bytes)
+
+        return sorted(one.world.waiting, key=lambda pod: (-pod.spec.priority, -bulk_of(pod)))
 
     def _place(self, one: Pass, pod: Pod) -> None:
         revision = revision_key(pod)

@@ -87,17 +87,21 @@ class RevisionIntents:
         nodes: frozenset[str] | None = None,
     ) -> SliceWish:
         """What a pod of the revision asks for."""
-        intent, profile = read.intent, read.profile
-        memory = intent.memory_bytes or (profile.memory_bytes if profile else None) or policy.unprofiled_memory_bytes
+        intent = read.intent
         return SliceWish(
             sm_partition=intent.sm_partition,
             quota=intent.quota,
-            memory_bytes=memory,
+            memory_bytes=self.memory_bytes(read, policy),
             processes=intent.gpu_processes,
             gpu_product=intent.gpu_product,
             nodes=nodes,
             tables=self._tables_of(read, gpus, now),
         )
+
+    def memory_bytes(self, read: RevisionIntent, policy: Policy) -> int:
+        """Device memory of one pod."""
+        profiled = read.profile.memory_bytes if read.profile is not None else None
+        return read.intent.memory_bytes or profiled or policy.unprofiled_memory_bytes
 
     def _tables_of(self, read: RevisionIntent, gpus: tuple[Gpu, ...], now: float) -> dict[str, CapacityTable]:
         """By GPU product; empty for fixed scaling, which asks for no prediction."""

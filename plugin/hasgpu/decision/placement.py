@@ -104,6 +104,15 @@ class SliceTask:
         return max(self.requests_per_s / pods, self.total_requests_per_s / (self.siblings + pods))
 
 
+def bulk(quota_percent: int, memory_bytes: int, gpu_memory_bytes: int) -> float:
+    """The parts that a pod takes of a row's time and of a GPU's memory, added up.
+
+    Pods that wait together are placed by it, the bulkiest first, since small ones fit in what others leave. Its SMs
+    don't count: narrow pods, placed last, would all be on the same GPUs and find no memory there.
+    """
+    return quota_percent / 100.0 + memory_bytes / gpu_memory_bytes
+
+
 def choose_slice(
     ledger: Ledger, wish: SliceWish, requests_per_s: float, *, headroom: float, unprofiled_sm_percent: int
 ) -> Chosen | NoRoom:
