@@ -25,7 +25,7 @@ from .placement import SliceWish, may_go_to
 GPUS_TRIED = 8
 """With pods that stand in the way: so many of the emptiest."""
 
-LOOKS = 10_000
+LOOKS = 100_000
 """GPUs that are looked at for one plan, each for one pod: so much that a leader has time for it (30 ms)."""
 
 
@@ -146,7 +146,7 @@ class _Planner:
             (each for each in self.bins.all if each.stays), key=lambda each: (each.held, each.books.gpu.uuid)
         )
         for each in loaded[:GPUS_TRIED] if makes_way else loaded:
-            if self._tried(each, makes_way=makes_way):
+            if self._looks >= 0 and self._tried(each, makes_way=makes_way):
                 return each.books.gpu.uuid
         return None
 
@@ -155,7 +155,7 @@ class _Planner:
         rows = [(each, lane) for each in self.bins.all for lane in each.lanes.values()]
         for _, lane in sorted(rows, key=lambda row: (100 - row[1].free_percent, row[0].books.gpu.uuid, row[1].number)):
             mark = self.bins.mark(), len(self.moves)
-            if self._merge(lane):
+            if self._looks >= 0 and self._merge(lane):
                 return True
             self._undo(mark)
         return False
