@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from e2e.evaluation.operations import Books
-from e2e.evaluation.packing import least_bins
+from e2e.evaluation.packing import least_bins, packed
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,14 @@ from e2e.evaluation.packing import least_bins
 )
 def test_no_packing_needs_fewer_bins(sizes: list[int], bins: int) -> None:
     assert least_bins(sizes) == bins
+
+
+def test_no_way_of_packing_needs_fewer_gpus_than_the_bound_and_moves_only_free_some() -> None:
+    found = packed(7)
+    assert found.bound <= found.at_once
+    assert found.bound <= found.emptied <= found.led <= found.online
+    assert found.online_without_memory <= found.online
+    assert found.over_committed == 0
 
 
 def test_random_operations_do_all_that_is_done_to_books_and_break_nothing() -> None:

@@ -63,6 +63,8 @@ class Room:
     """CUDA processes that MPS still accepts."""
     rows: tuple[tuple[int, int, int], ...]
     """(number, SM percent, free percent of its time) of each row."""
+    look: tuple[object, ...]
+    """GPUs that look the same offer the same slices, as far as memory and clients allow."""
 
 
 @dataclass(slots=True)
@@ -79,12 +81,15 @@ class GpuBooks:
     def room(self) -> Room:
         """What is left, added up once after a change: each new pod asks every GPU."""
         if self._room is None:
-            pods = [*self.placements()]
+            gpu, pods = self.gpu, [*self.placements()]
+            rows = tuple((row.number, row.sm_percent, row.free_percent) for row in self.rows.values())
+            sm_percent = max(0, 100 - sum(row_sm_percent for _, row_sm_percent, _ in rows))
             self._room = Room(
-                sm_percent=max(0, 100 - sum(row.sm_percent for row in self.rows.values())),
-                memory_bytes=max(0, self.gpu.memory_bytes - sum(pod.slice.memory_bytes for pod in pods)),
-                clients=max(0, self.gpu.mps_client_limit - sum(pod.processes for pod in pods)),
-                rows=tuple((row.number, row.sm_percent, row.free_percent) for row in self.rows.values()),
+                sm_percent=sm_percent,
+                memory_bytes=max(0, gpu.memory_bytes - sum(pod.slice.memory_bytes for pod in pods)),
+                clients=max(0, gpu.mps_client_limit - sum(pod.processes for pod in pods)),
+                rows=rows,
+                look=(gpu.product, gpu.sm_count, gpu.sm_step, sm_percent, rows),
             )
         return self._room
 

@@ -128,7 +128,7 @@ def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chos
     for books in ledger.gpus():
         if _unusable(books, wish) is None:
             # GPUs that look the same offer the same: in a large cluster most do.
-            look = _look(books), books.gpu.uuid == ledger.emptying
+            look = books.room.look, books.gpu.uuid == ledger.emptying
             if alike.setdefault(look, books) is books:
                 candidates.extend(_candidates(books, wish, task))
     if not candidates:
@@ -163,11 +163,6 @@ def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:
     if wish.processes > books.room.clients:
         return reason("clients-full", gpu=gpu.uuid, free=books.room.clients)
     return None
-
-
-def _look(books: GpuBooks) -> object:
-    gpu, room = books.gpu, books.room
-    return gpu.product, gpu.sm_count, gpu.sm_step, room.sm_percent, room.rows
 
 
 def _full(books: GpuBooks) -> Reason:
@@ -249,9 +244,9 @@ def _possible_rows(
 ) -> Iterator[tuple[int, int, int]]:
     """(row, SM percent, free time) of every row that exists or could. A pod joins a row only of its own width."""
     widths = _widths(books, wish, table, unprofiled_sm_percent)
-    for row in books.rows.values():
-        if wish.sm_partition is None or row.sm_percent in widths:
-            yield row.number, row.sm_percent, row.free_percent
+    for row in books.room.rows:
+        if wish.sm_partition is None or row[1] in widths:
+            yield row
     for sm in widths:
         if sm <= books.room.sm_percent:
             # A quota that a user fixed above what rows give away gets a row of its own.
