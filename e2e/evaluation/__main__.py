@@ -35,7 +35,7 @@ SHARES = {
     "bursts": 0.08,
     "sparse": 0.03,
     "rows": 0.05,
-    "packing": 0.04,
+    "packing": 0.2,
 }
 """Parts of the whole, about, for the time to go."""
 
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"made anew; comma-separated: {', '.join(SHARES)}")
     parser.add_argument("--tenants", type=int, default=tenants.FUNCTIONS)
     parser.add_argument("--seconds", type=int, default=150, help="of the many-function runs")
-    parser.add_argument("--instances", type=int, default=100, help="of packing")
+    parser.add_argument("--instances", type=int, default=1000, help="of packing")
     options = parser.parse_args()
     try:
         measured()
@@ -222,7 +222,7 @@ class _Evaluation:
         )
 
     def _packing(self) -> Sequence[Part]:
-        placed, packed = packing.packing(self._options.instances)
+        placed, packed = packing.packing(self._options.instances, self._options.jobs)
         cost, verdicts = decision_cost()
         return (
             section("Packing", placed, verdicts=packed),
