@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.decision import Reason, reason
@@ -123,21 +124,65 @@ def choose_slice(
 
 def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chosen | NoRoom:
     """The best slice for the first of the pods that a task needs."""
-    candidates: list[_Candidate] = []
-    alike: dict[object, GpuBooks] = {}
-    for books in ledger.gpus():
-        if _unusable(books, wish) is None:
-            # GPUs that look the same offer the same: in a large cluster most do.
-            look = books.room.look, books.gpu.uuid == ledger.emptying
-            if alike.setdefault(look, books) is books:
-                candidates.extend(_candidates(books, wish, task))
+    candidates = [each for place in _places(ledger, wish, task) if (each := _candidate(place, wish, task)) is not None]
     if not candidates:
-        obstacles = (_unusable(books, wish) for books in ledger.gpus())
-        facts = [*(each for each in obstacles if each is not None), *map(_full, alike.values())]
-        return NoRoom(reasons=tuple(dict.fromkeys(facts)) or (reason("no-gpu"),))
+        return NoRoom(reasons=_obstacles(ledger, wish) or (reason("no-gpu"),))
     candidates = [each for each in candidates if _stays(each.chosen, ledger)] or candidates
     cheapest = min((each.cost for each in candidates if each.chosen.covers), default=0.0)
     return min(candidates, key=lambda each: each.score(cheapest)).chosen
+
+
+class _Place(NamedTuple):
+    """A row that a pod could be in: one that there is, or a new one."""
+
+    books: GpuBooks
+    row: int
+    sm_percent: int
+    free_percent: int
+    opens: bool
+
+
+def _places(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Iterator[_Place]:
+    """Of rows that are alike the one on the GPU with the fewest free SMs: in a large cluster most are alike.
+
+    A pod joins a row only of its own width.
+    """
+    joins: dict[object, _Place] = {}
+    free: dict[tuple[object, int], GpuBooks] = {}
+    for books in ledger.gpus():
+        if _unusable(books, wish) is not None:
+            continue
+        gpu, room = books.gpu, books.room
+        model = gpu.product, gpu.sm_count, gpu.sm_step, gpu.uuid == ledger.emptying
+        free.setdefault((model, room.sm_percent), books)
+        width = gpu.rounded_up(wish.sm_partition).percent if wish.sm_partition is not None else None
+        for number, sm_percent, free_percent in room.rows:
+            if width is None or sm_percent == width:
+                kind = model, sm_percent, free_percent
+                best = joins.get(kind)
+                if best is None or room.sm_percent < best.books.room.sm_percent:
+                    joins[kind] = _Place(books, number, sm_percent, free_percent, opens=False)
+    yield from joins.values()
+    opened: set[object] = set()
+    for (model, free_sm_percent), books in sorted(free.items(), key=lambda each: each[0][1]):
+        for sm_percent in _widths(books, wish, task.unprofiled_sm_percent):
+            if sm_percent <= free_sm_percent and (model, sm_percent) not in opened:
+                opened.add((model, sm_percent))
+                # A quota that a user fixed above what rows give away gets a row of its own.
+                most = max(books.row_percent, wish.quota.low.percent)
+                yield _Place(books, books.new_row, sm_percent, most, opens=True)
+
+
+def _obstacles(ledger: Ledger, wish: SliceWish) -> tuple[Reason, ...]:
+    """What stands in the way on each GPU; GPUs that are as full say so once."""
+    found, full = dict[Reason, None](), dict[object, GpuBooks]()
+    for books in ledger.gpus():
+        obstacle = _unusable(books, wish)
+        if obstacle is not None:
+            found[obstacle] = None
+        else:
+            full.setdefault(books.room.look, books)
+    return (*found, *map(_full, full.values()))
 
 
 def _stays(chosen: Chosen, ledger: Ledger) -> bool:
@@ -170,38 +215,34 @@ def _full(books: GpuBooks) -> Reason:
     return reason("gpu-full", gpu=books.gpu.uuid, free_sm_percent=books.room.sm_percent, row_room=rows or "none")
 
 
-def _candidates(books: GpuBooks, wish: SliceWish, task: SliceTask) -> Iterator[_Candidate]:
-    table = wish.tables.get(books.gpu.product)
-    low = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT)
-    for row_number, sm, free_percent in _possible_rows(books, wish, table, task.unprofiled_sm_percent):
-        high = min(wish.quota.high.percent, free_percent)
-        if high < low:
-            continue
-        opens, spare = row_number not in books.rows, books.room.sm_percent
-        if table is None:
-            # Nothing is known: all the time there is, and SMs near the share for such pods.
-            far = 0.01 if sm > task.unprofiled_sm_percent else 1.0
-            cost = 100.0 - high + abs(sm - task.unprofiled_sm_percent) * far
-            chosen = Chosen(slice=_slice(books, wish, row_number, sm, high), requests_per_s=0.0, covers=True)
-            yield _Candidate(
-                chosen=chosen, cost=cost, roomy=True, opens_row=opens, row_percent=free_percent, free_sm_percent=spare
-            )
-            continue
-        part = _cheapest_part(table, sm, low, high, task)
-        rate = table.rate(sm, part.quota, shared=part.shared)
-        yield _Candidate(
-            chosen=Chosen(
-                slice=_slice(books, wish, row_number, sm, part.quota),
-                requests_per_s=rate,
-                covers=part.covers,
-                pods=part.pods,
-            ),
-            cost=part.cost if part.covers else sm * part.quota / max(rate, 1e-9),
-            roomy=table.rate(sm, high, shared=part.shared) * part.pods >= task.headroom * task.requests_per_s,
-            opens_row=opens,
-            row_percent=free_percent,
+def _candidate(place: _Place, wish: SliceWish, task: SliceTask) -> _Candidate | None:
+    """The best slice of a row; None where the least that the pod asks for does not fit."""
+    books, sm = place.books, place.sm_percent
+    low, high = max(wish.quota.low.percent, MIN_TIME_QUOTA_PERCENT), min(wish.quota.high.percent, place.free_percent)
+    if high < low:
+        return None
+    table, spare = wish.tables.get(books.gpu.product), books.room.sm_percent
+    if table is None:
+        # Nothing is known: all the time there is, and SMs near the share for such pods.
+        far = 0.01 if sm > task.unprofiled_sm_percent else 1.0
+        return _Candidate(
+            chosen=Chosen(slice=_slice(place, wish, high), requests_per_s=0.0, covers=True),
+            cost=100.0 - high + abs(sm - task.unprofiled_sm_percent) * far,
+            roomy=True,
+            opens_row=place.opens,
+            row_percent=place.free_percent,
             free_sm_percent=spare,
         )
+    part = _cheapest_part(table, sm, low, high, task)
+    rate = table.rate(sm, part.quota, shared=part.shared)
+    return _Candidate(
+        chosen=Chosen(slice=_slice(place, wish, part.quota), requests_per_s=rate, covers=part.covers, pods=part.pods),
+        cost=part.cost if part.covers else sm * part.quota / max(rate, 1e-9),
+        roomy=table.rate(sm, high, shared=part.shared) * part.pods >= task.headroom * task.requests_per_s,
+        opens_row=place.opens,
+        row_percent=place.free_percent,
+        free_sm_percent=spare,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,37 +269,22 @@ def _cheapest_part(table: CapacityTable, sm: int, low: int, high: int, task: Sli
     return best or _Part(1, high, False, task.siblings + task.most_pods > 1, 0.0)
 
 
-def _slice(books: GpuBooks, wish: SliceWish, row: int, sm_percent: int, quota_percent: int) -> GpuSlice:
+def _slice(place: _Place, wish: SliceWish, quota_percent: int) -> GpuSlice:
     return GpuSlice(
-        gpu_uuid=books.gpu.uuid,
-        row=row,
-        sm_partition=SmPartition(sm_percent),
+        gpu_uuid=place.books.gpu.uuid,
+        row=place.row,
+        sm_partition=SmPartition(place.sm_percent),
         time_quota=TimeQuota(quota_percent),
         memory_bytes=wish.memory_bytes,
         generation=1,
     )
 
 
-def _possible_rows(
-    books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
-) -> Iterator[tuple[int, int, int]]:
-    """(row, SM percent, free time) of every row that exists or could. A pod joins a row only of its own width."""
-    widths = _widths(books, wish, table, unprofiled_sm_percent)
-    for row in books.room.rows:
-        if wish.sm_partition is None or row[1] in widths:
-            yield row
-    for sm in widths:
-        if sm <= books.room.sm_percent:
-            # A quota that a user fixed above what rows give away gets a row of its own.
-            yield books.new_row, sm, max(books.row_percent, wish.quota.low.percent)
-
-
-def _widths(
-    books: GpuBooks, wish: SliceWish, table: CapacityTable | None, unprofiled_sm_percent: int
-) -> tuple[int, ...]:
-    """SM shares worth trying, each one that the GPU can really give."""
+def _widths(books: GpuBooks, wish: SliceWish, unprofiled_sm_percent: int) -> tuple[int, ...]:
+    """SM shares worth trying for a new row, each one that the GPU can really give."""
     if wish.sm_partition is not None:
         return (books.gpu.rounded_up(wish.sm_partition).percent,)
+    table = wish.tables.get(books.gpu.product)
     if table is not None:
         return tuple(sorted({books.gpu.rounded_up(SmPartition(sm)).percent for sm in table.sm_percents}))
     most = min(books.room.sm_percent, books.gpu.rounded_up(SmPartition(unprofiled_sm_percent)).percent)
