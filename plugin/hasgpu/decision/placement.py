@@ -150,7 +150,7 @@ def _places(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Iterator[_Place
     joins: dict[object, _Place] = {}
     free: dict[tuple[object, int], GpuBooks] = {}
     for books in ledger.gpus():
-        if _unusable(books, wish) is not None:
+        if not fits_but_for_quota(books, wish):
             continue
         gpu, room = books.gpu, books.room
         model = gpu.product, gpu.sm_count, gpu.sm_step, gpu.uuid == ledger.emptying
@@ -195,7 +195,20 @@ def may_go_to(gpu: Gpu, wish: SliceWish) -> bool:
     return wish.gpu_product in (None, gpu.product) and (wish.nodes is None or gpu.node in wish.nodes)
 
 
+def fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
+    """True where a GPU has all that a pod asks for, time and SMs apart."""
+    gpu, room = books.gpu, books.room
+    return (
+        wish.memory_bytes <= room.memory_bytes
+        and wish.processes <= room.clients
+        and gpu.healthy
+        and gpu.mps_ready
+        and may_go_to(gpu, wish)
+    )
+
+
 def _unusable(books: GpuBooks, wish: SliceWish) -> Reason | None:
+    """Why a GPU does not; None where it does."""
     gpu = books.gpu
     if wish.gpu_product is not None and gpu.product != wish.gpu_product:
         return reason("other-product", gpu=gpu.uuid, product=gpu.product)

@@ -16,8 +16,8 @@ from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 
 from .ledger import GpuBooks, Ledger, Row
 from .need import Need, dues
-from .placement import SliceWish
-from .replacement import fits_but_for_quota, rows_of_its_width
+from .placement import SliceWish, fits_but_for_quota
+from .replacement import rows_of_its_width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from hasgpu.model.keys import PodKey, RevisionKey
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT, QuotaBounds
 
 from .ledger import GpuBooks, Ledger, Row
-from .placement import NoRoom, SliceWish, choose_slice, may_go_to
+from .placement import NoRoom, SliceWish, choose_slice, fits_but_for_quota
 from .policy import Policy
 
 
@@ -75,17 +75,6 @@ def rows_of_its_width(ledger: Ledger, wish: SliceWish) -> Iterable[tuple[GpuBook
         for row in books.rows.values():
             if wish.sm_partition is None or books.gpu.rounded_up(wish.sm_partition).percent == row.sm_percent:
                 yield books, row
-
-
-def fits_but_for_quota(books: GpuBooks, wish: SliceWish) -> bool:
-    """True where a GPU has all that a pod asks for, time and SMs apart."""
-    return (
-        books.gpu.healthy
-        and books.gpu.mps_ready
-        and may_go_to(books.gpu, wish)
-        and wish.memory_bytes <= books.room.memory_bytes
-        and wish.processes <= books.room.clients
-    )
 
 
 def _caps(
