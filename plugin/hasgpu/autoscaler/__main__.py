@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import logging
 import os
 import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from hasgpu.telemetry.logs import configure
 
 from .activator_probe import cluster_domain
 from .fitter_child import run_fitter
+from .garbage import kept_for_good
 from .has_class import HasClass
 from .process import SERVICE, Identity, Process
 
@@ -31,25 +30,13 @@ log = logging.getLogger(__name__)
 
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 1 << 20
-_GARBAGE_AFTER = 50_000
-"""Objects more than before. What deciding leaves behind is nearly all freed by itself: looking for the rest every 700
-objects, as Python does, costs a sixth of the work at a thousand GPU revisions, and stops all of it for tens of ms."""
 
 
-@contextlib.contextmanager
-def _filling() -> Iterator[None]:
-    """While the cluster is listed: a million new objects, all of them kept, and bodies of tens of megabytes, not kept.
-
-    Looking for garbage among them costs a second at thousands of revisions, and the allocator would keep the room of
-    the largest body for good: glibc gives back at once what is above a fixed threshold.
-    """
+def _give_back_large() -> None:
+    """Lists come in bodies of tens of megabytes, and the allocator would keep the room of the largest for good: glibc
+    gives back at once what is above a fixed threshold."""
     with contextlib.suppress(AttributeError):  # another libc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-    gc.disable()
-    yield
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER)
-    gc.enable()
 
 
 def main() -> int:
@@ -80,7 +67,8 @@ def main() -> int:
     except Unreachable as error:
         log.critical("%s; ended: no API server for a minute", error)
         return 1
-    with _filling():
+    _give_back_large()
+    with kept_for_good():
         process.start()
     stopping.wait()
     process.stop()
