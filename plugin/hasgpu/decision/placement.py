@@ -132,6 +132,10 @@ def choose_first_slice(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Chos
     return min(candidates, key=lambda each: each.score(cheapest)).chosen
 
 
+_Model = tuple[str, int, int, bool]
+"""All that tells what one GPU can do from what another can; the last: it is about to be emptied."""
+
+
 class _Place(NamedTuple):
     """A row that a pod could be in: one that there is, or a new one."""
 
@@ -147,8 +151,8 @@ def _places(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Iterator[_Place
 
     A pod joins a row only of its own width.
     """
-    joins: dict[object, _Place] = {}
-    free: dict[tuple[object, int], GpuBooks] = {}
+    joins: dict[tuple[_Model, int, int], _Place] = {}
+    free: dict[tuple[_Model, int], GpuBooks] = {}
     for books in ledger.gpus():
         if not fits_but_for_quota(books, wish):
             continue
@@ -163,7 +167,7 @@ def _places(ledger: Ledger, wish: SliceWish, task: SliceTask) -> Iterator[_Place
                 if best is None or room.sm_percent < best.books.room.sm_percent:
                     joins[kind] = _Place(books, number, sm_percent, free_percent, opens=False)
     yield from joins.values()
-    opened: set[object] = set()
+    opened: set[tuple[_Model, int]] = set()
     for (model, free_sm_percent), books in sorted(free.items(), key=lambda each: each[0][1]):
         for sm_percent in _widths(books, wish, task.unprofiled_sm_percent):
             if sm_percent <= free_sm_percent and (model, sm_percent) not in opened:
