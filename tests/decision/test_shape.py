@@ -7,7 +7,16 @@ import math
 import pytest
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.policy import Policy
-from hasgpu.decision.shape import MOST_PODS, Regret, best_cost_percent, cheaper_pods, worth_a_change
+from hasgpu.decision.shape import (
+    LOOK_S,
+    MOST_PODS,
+    Regret,
+    best_cost_percent,
+    cheaper_pods,
+    first_look_s,
+    worth_a_change,
+)
+from hasgpu.model.keys import RevisionKey
 from hasgpu.model.units import MIN_TIME_QUOTA_PERCENT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +40,13 @@ def test_regret_is_never_negative_and_silence_adds_at_most_two_looks(excesses: l
         regret = regret.grown(excess, now)
         assert 0.0 <= regret.percent_s <= before + max(0.0, excess) * 10.0
         now += 1000.0
+
+
+def test_a_thousand_revisions_of_similar_names_look_at_as_many_in_each_second() -> None:
+    begun_s = [first_look_s(RevisionKey("ns", f"svc-{number:03d}-00001"), 100.0) for number in range(1000)]
+    a_second = [sum(100.0 - second - 1.0 < at <= 100.0 - second for at in begun_s) for second in range(int(LOOK_S))]
+    assert sum(a_second) == 1000
+    assert all(150 < count < 250 for count in a_second), a_second
 
 
 def test_a_change_waits_until_its_own_cost_was_lost() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from zlib import crc32
 
 from hasgpu.model.capacity import CapacityTable
 from hasgpu.model.keys import RevisionKey
@@ -96,7 +97,7 @@ def cheaper_pods(
 
 def first_look_s(revision: RevisionKey, now: float) -> float:
     """Revisions look at different times, however many a leader starts with at once."""
-    part = sum(map(ord, f"{revision}")) % 100 / 100.0
+    part = crc32(f"{revision}".encode()) % 1000 / 1000.0  # names that differ in a digit are far apart
     return now - part * LOOK_S
 
 
