@@ -23,6 +23,7 @@ from hasgpu.settings.store import ConfigStore
 from hasgpu.telemetry.cloudevents import CloudEvents
 from hasgpu.telemetry.metrics import Metrics
 from hasgpu.telemetry.tracing import Tracing
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from tests.cluster.fake_api import FakeApi
 
@@ -53,7 +54,7 @@ class GpuCluster:
 
     def make_class(self, reports: AgentReports | None = None) -> HasClass:
         """A leader's GPU class; a second one shares nothing but the cluster."""
-        world = self.world
+        world, self.metrics = self.world, InMemoryMetricReader()
         around = Surroundings(
             session=self.session,
             settings=self.settings,
@@ -76,7 +77,7 @@ class GpuCluster:
             wake=lambda: None,
             events=self.events,
             tracing=Tracing.off(),
-            metrics=Metrics("test"),
+            metrics=Metrics("test", [self.metrics]),
             cloudevents=CloudEvents(""),
         )
         return HasClass(around)
@@ -258,6 +259,13 @@ class GpuCluster:
                 return
             time.sleep(0.005)
         raise TimeoutError("the watches did not catch up")
+
+    def gauges(self, prefix: str) -> set[str]:
+        """Names of the instruments that have a value of the last class."""
+        data = self.metrics.get_metrics_data()
+        scopes = [scope for each in data.resource_metrics for scope in each.scope_metrics] if data is not None else []
+        shown = [metric for scope in scopes for metric in scope.metrics if metric.data.data_points]
+        return {metric.name for metric in shown if metric.name.startswith(prefix)}
 
     def told(self) -> list[str]:
         """Reasons of the Events so far."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
+
 from tests.autoscaler.gpu_cluster import DEPLOYMENTS, PAS, PODS, GpuCluster
 
 
@@ -215,3 +217,16 @@ def test_a_revision_that_waits_for_room_is_never_given_up(cluster: GpuCluster) -
         cluster.hear_nothing_new(now)
         cluster.tick(now)
     assert cluster.wanted(revision) == 1
+
+
+@pytest.mark.parametrize("deleted", [pytest.param(True, id="it is deleted"), pytest.param(False, id="another leads")])
+def test_figures_of_a_revision_end_when(cluster: GpuCluster, *, deleted: bool) -> None:
+    revision, _ = cluster.serving()
+    now = cluster.loaded(revision, 5.0, 20.0)
+    assert "hasgpu.revision.gpu_share" in cluster.gauges("hasgpu.revision")
+    if deleted:
+        cluster.api.delete(f"{PAS}/{revision.name}")
+        cluster.tick(now + 5.0)
+    else:
+        cluster.gpu_class.lead(False, now)
+    assert cluster.gauges("hasgpu.revision") == set()

@@ -77,6 +77,16 @@ def test_a_revision_that_is_gone_leaves_no_series_behind(metrics: Metrics) -> No
     assert 'kn_revision_name="other"' in page
 
 
+def test_each_of_thousands_of_revisions_has_series_of_its_own(metrics: Metrics) -> None:
+    of = [{**REVISION, "kn.revision.name": f"hello-{number:05}"} for number in range(2500)]
+    metrics.observe(lambda: [("kn.revision.pods.count", each, 1.0) for each in of])
+    for each in of:
+        metrics.add("hasgpu.decisions", 1, each)
+    page = metrics.render().decode()
+    assert page.count("kn_revision_pods_count{") == len(of)
+    assert page.count("hasgpu_decisions_total{") == len(of)
+
+
 def test_a_source_is_asked_at_every_scrape(metrics: Metrics) -> None:
     pods = iter((1.0, 2.0))
     metrics.observe(lambda: [("kn.revision.pods.count", REVISION, next(pods, 9.0))])

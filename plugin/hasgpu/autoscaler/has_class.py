@@ -126,6 +126,7 @@ class HasClass:
         """Everything but the cluster's own state is forgotten on the way in and out."""
         self._leading, self._led_from_s, self._missed_s = leading, now, now
         self._round = None
+        self._telling.forget_all()
         self._records.clear()
         self._forecasts = self._empty_board()
         self._agenda.clear()
@@ -157,13 +158,10 @@ class HasClass:
         self._around.wake()
 
     def metrics(self) -> Sequence[tuple[str, Mapping[str, str], float]]:
-        """Who allocates; the revisions' gauges are set as they are decided."""
-        figures: list[tuple[str, Mapping[str, str], float]] = [
-            ("hasgpu.allocator.leader", {}, 1.0 if self._leading else 0.0)
-        ]
-        if self._leading:
-            figures.append(("hasgpu.allocator.silence.trusted", {}, 1.0 if self._hearing.trusts_silence else 0.0))
-        return figures
+        """Of who allocates; the revisions' gauges are set as they are decided."""
+        if not self._leading:
+            return []
+        return [("hasgpu.allocator.silence.trusted", {}, 1.0 if self._hearing.trusts_silence else 0.0)]
 
     def tick(self, now: float) -> float:
         """Places, decides and writes for a moment; seconds until there is more to do, as far as is known."""
@@ -284,6 +282,7 @@ class HasClass:
             self._loads.left(key, gone.requests)
             gone.leave()
             self._plans.drop(key)
+            self._telling.forget(key)
         new = [ours[key] for key in ours.keys() - self._records.keys()]
         if not new:
             return

@@ -148,6 +148,14 @@ class Telling:
         self._metrics.set("hasgpu.revision.capacity", decision.capacity_requests_per_s or 0.0, of)
         self._metrics.set("hasgpu.revision.waiting_pods", waiting_pods, of)
 
+    def forget(self, key: RevisionKey) -> None:
+        """The revision is gone: its figures are nobody's."""
+        self._metrics.forget({NAMESPACE: key.namespace, REVISION: key.name})
+
+    def forget_all(self) -> None:
+        """Another replica decides, and shows the figures."""
+        self._metrics.forget({})
+
     def passed(self, duration_s: float, lags_s: Sequence[float]) -> None:
         """One pass of decisions is done; ``lags_s`` are ages of the writes that agents acknowledged before it."""
         self._metrics.record("hasgpu.decision.duration", duration_s)

@@ -90,7 +90,6 @@ HASGPU = (
         attributes=(),
         description="From a pod's creation to its placement",
     ),
-    _gauge("hasgpu.allocator.leader", "", "1 on the replica that allocates", ()),
     _gauge("hasgpu.allocator.silence.trusted", "", "0 while an activator is not connected: nothing is scaled down", ()),
     _gauge("hasgpu.lease.held", "", "1 on the replica that holds the Lease", ("hasgpu.lease",)),
     _gauge(

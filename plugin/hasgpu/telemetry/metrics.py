@@ -16,6 +16,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client import start_http_server as serve_http
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PORT = 9090
 DEFAULT_EXPORT_INTERVAL_S = 60.0
+MOST_SERIES = 1_000_000
+"""Of one instrument. The SDK's 2,000 would show one nameless series for all revisions beyond them."""
 
 _Series = tuple[tuple[str, str], ...]
 
@@ -41,7 +44,10 @@ class Metrics:
         self.read = bool(readers)
         """Whether anybody is shown what is recorded."""
         self._provider = MeterProvider(
-            metric_readers=readers, resource=Resource.create({"service.name": service}), shutdown_on_exit=False
+            metric_readers=readers,
+            resource=Resource.create({"service.name": service}),
+            shutdown_on_exit=False,
+            views=[View(instrument_name="*", aggregation_cardinality_limit=MOST_SERIES)],
         )
         self._gauges: dict[str, dict[_Series, float]] = {}
         self._lock = threading.Lock()
@@ -84,7 +90,7 @@ class Metrics:
             self._gauges[name][_series(attributes)] = value
 
     def forget(self, attributes: Mapping[str, str]) -> None:
-        """Ends all gauge series that have these attributes: their revision is gone."""
+        """Ends all gauge series that have these attributes, all of them for none: their revision is gone."""
         gone = set(attributes.items())
         with self._lock:
             for series in self._gauges.values():
