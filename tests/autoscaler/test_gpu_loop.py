@@ -31,9 +31,9 @@ class Noting:
             self.calls.append(call)
             self.changed.notify_all()
 
-    def until(self, call: str) -> None:
+    def until(self, call: str, times: int = 1) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: call in self.calls, 5), self.calls
+            assert self.changed.wait_for(lambda: self.calls.count(call) >= times, 5), self.calls
 
     def wanted(self, pa: PodAutoscaler, spec: DeciderSpec, now: float) -> Wanted:
         return UNKNOWN
@@ -95,6 +95,18 @@ def test_while_it_is_in_doubt_who_leads_load_is_remembered_and_nothing_decided()
     woken.set()
     loop.stop()
     assert gpu.calls.count("lead True") == 1
+    assert "lead False" not in gpu.calls
+
+
+def test_who_lost_the_lease_and_has_it_again_before_the_next_turn_begins_anew() -> None:
+    gpu, woken = Noting(), threading.Event()
+    loop = GpuLoop(gpu, lambda: True, woken)
+    loop.start()
+    woken.set()
+    gpu.until("tick")
+    loop.lost()
+    gpu.until("lead True", times=2)
+    loop.stop()
     assert "lead False" not in gpu.calls
 
 

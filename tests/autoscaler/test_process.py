@@ -50,6 +50,20 @@ def test_load_told_to_the_replica_that_does_not_lead_becomes_pods(
     until(lambda: on.now(METRICS).get("status", {}).get("conditions", [{}])[0].get("status") == "True")
 
 
+def test_who_loses_a_lease_forgets_its_decisions_at_once(api: FakeApi, replicas: tuple[Replica, Replica]) -> None:
+    """It may have the Lease again before anything is looked at, and another has decided meanwhile."""
+    on = Stage(api)
+    on.sks()
+    on.deployment(1)
+    on.pods(ready=1)
+    on.pa({"conditions": conditions(**ACTIVE)}, UNLIMITED)
+    first = replicas[0]
+    asyncio.run(push(first, stat(250), lambda: on.replicas > 1))
+    assert first.process._kpa.results()
+    first.process._on_leadership(BUCKET, False)
+    assert not first.process._kpa.results()
+
+
 def test_load_of_class_has_reaches_the_allocator_alone(api: FakeApi, replicas: tuple[Replica, Replica]) -> None:
     on = Stage(api)
     on.sks()

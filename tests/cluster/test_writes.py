@@ -214,6 +214,17 @@ def test_doubt_ends_as_a_loss_where_another_took_the_lease_meanwhile(api: FakeAp
     assert leader.elector.leading is False
 
 
+def test_doubt_ends_as_a_loss_and_a_gain_where_another_had_the_lease_and_gave_it_back(
+    api: FakeApi, leader: Candidate
+) -> None:
+    api.freeze()
+    until(lambda: leader.elector.leading is None)
+    api.merge(named(LEASES, "ns", "allocator"), {"spec": {"holderIdentity": "", "leaseTransitions": 1}})
+    api.thaw()
+    until(lambda: leader.leads)
+    until(lambda: leader.told == ["gained", "lost", "gained"])
+
+
 def test_an_unanswered_round_is_repeated_within_a_second_not_after_a_long_period(api: FakeApi) -> None:
     periods = {"lease_duration_s": 60, "renew_deadline_s": 40, "retry_period_s": 10}
     elector = Elector(api.session(), namespace="ns", name="slow", identity="i", **periods)

@@ -30,7 +30,7 @@ class GpuLoop:
     ) -> None:
         self._gpu, self._leads, self._woken, self._clock = gpu, leads, woken, clock
         self._messages: deque[StatMessage] = deque(maxlen=_QUEUED_MESSAGES)
-        self._leading = False
+        self._leading = self._lost = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu class", daemon=True)
 
@@ -43,6 +43,11 @@ class GpuLoop:
         self._stopping.set()
         self._woken.set()
         self._thread.join(timeout_s)
+
+    def lost(self) -> None:
+        """The Lease was another's, if only between two turns: what is known is out of date."""
+        self._lost = True
+        self._woken.set()
 
     def on_stats(self, messages: Sequence[StatMessage]) -> None:
         """Queues load; never blocks."""
@@ -67,7 +72,8 @@ class GpuLoop:
         now, standing = self._clock(), self._leads()
         # In doubt load is remembered and nothing is decided: what could not be written is decided anew afterwards.
         leads = self._leading if standing is None else standing
-        if leads != self._leading:
+        lost, self._lost = self._lost, False
+        if lost or leads != self._leading:
             self._gpu.lead(leads, now)
             # Noted before anything can fail: a leader that began anew with each failed turn would forget its writes.
             self._leading = leads

@@ -85,16 +85,24 @@ class Leadership:
         return self.standing(lease) is True
 
     def standing(self, lease: str) -> bool | None:
-        """Ours, not ours, or in doubt (None): as it is when the API server is away, nothing is written or forgotten."""
+        """Ours, not ours, or in doubt (None): as it is when the API server is away, nothing is written or forgotten.
+
+        Where our own requests hang, the watch may still show that another has taken it: then there is no doubt.
+        """
         elector = self._electors.get(lease)
-        return elector.leading if elector is not None else False
+        ours = elector.leading if elector is not None else False
+        return False if ours is None and self._holder(lease) not in ("", self._identity) else ours
+
+    def _holder(self, lease: str) -> str:
+        """As our watch shows it; empty where it shows none."""
+        found = self._leases.get(self._namespace, lease)
+        return (found.spec.holder_identity or "") if found is not None else ""
 
     def urls(self, lease: str) -> Sequence[str] | None:
         """Stat servers of another replica that holds the Lease, best first; None where this one does."""
         if self.holds(lease):
             return None
-        found = self._leases.get(self._namespace, lease)
-        holder = (found.spec.holder_identity or "") if found is not None else ""
+        holder = self._holder(lease)
         direct = address(holder)
         if direct is None or holder == self._identity:
             return ()

@@ -326,8 +326,14 @@ class Process:
         for pa in self._world.podautoscalers.snapshot():
             key = _key(pa)
             if self._leadership.lease_of(key, scaling_class(pa)) == lease:
+                if not leading:
+                    # At once: if the Lease is ours again before they are looked at, another has decided meanwhile.
+                    self._kpa.forget(key)
+                    self._kpa.stop_collecting(key)
                 self._queue.add(key)
         if lease == ALLOCATOR_LEASE:
+            if not leading:
+                self._gpu_loop.lost()
             self._woken.set()
             self._follow_agents()
         else:

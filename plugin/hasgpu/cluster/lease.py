@@ -148,12 +148,22 @@ class Elector:
             lease = self._session.get(self._path, Lease, timeout_s=timeout_s)
         except NotFound:
             return self._write("POST", Metadata(name=self._name, namespace=self._namespace), None, now)
+        if self._leading and not self._ours_throughout(lease.spec):
+            # Who led between has decided otherwise: what was known before is not so any more, whoever leads now.
+            self._become(False)
         self._observe(lease.spec, now)
         others = lease.spec.holder_identity not in (None, "", self.identity)
         expires_at = self._observed_at + float(lease.spec.lease_duration_seconds or self._lease_duration_s)
         if others and now < expires_at:
             return False
         return self._write("PUT", lease.metadata, lease.spec, now)
+
+    def _ours_throughout(self, spec: LeaseSpec) -> bool:
+        """Since our last write nobody else held it: whoever takes it counts up."""
+        last = self._observed
+        return spec.holder_identity == self.identity and (
+            last is None or spec.lease_transitions == last.lease_transitions
+        )
 
     def _observe(self, spec: LeaseSpec, now: float) -> None:
         if spec != self._observed:
