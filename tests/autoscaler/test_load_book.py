@@ -116,6 +116,25 @@ def test_who_deletes_the_profile_begins_anew(loads: Loads) -> None:
     assert loads.history() == LoadHistory.of(3, [1.0])
 
 
+def test_a_profile_that_was_deleted_is_not_made_again_for_its_loads(loads: Loads) -> None:
+    loads.keep("a", LoadHistory.of(0, [1.0, 1.0]))
+    loads.record(2, (revision("a-00001"), 300.0))
+    assert loads.history() is not None
+    loads.api.delete(PATH)
+    loads.settle()
+    assert loads.history() is None
+
+
+def test_after_a_rollout_the_new_revision_has_what_comes_now(loads: Loads) -> None:
+    """Though the old one, which a tag still leads to, had all that came in a week."""
+    loads.keep("a", LoadHistory(), noon())
+    loads.record(1, (revision("a-00001"), 600_000.0))
+    loads.record(2, (revision("a-00001"), 600_000.0), (revision("a-00002"), 300.0))
+    loads.record(3, (revision("a-00001"), 600_000.0), (revision("a-00002"), 300.0))
+    assert loads.awaited(revision("a-00002")) == pytest.approx(4.0, rel=0.03)
+    assert loads.awaited(revision("a-00001")) == 0.0
+
+
 def test_a_service_that_is_gone_is_forgotten(loads: Loads) -> None:
     loads.record(1, (revision("a-00001"), 300.0), (revision("b-00001"), 300.0))
     loads.record(2, (revision("b-00001"), 300.0))

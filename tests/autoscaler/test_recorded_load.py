@@ -17,11 +17,16 @@ EIGHT = 96
         pytest.param([(10.0, True), (300.0, True), (600.0, True)], (1, True), id="a whole one is"),
         pytest.param([(10.0, True), (300.0, False), (600.0, True)], (1, False), id="not where its beginning is not"),
         pytest.param([(10.0, True), (300.0, True), (400.0, False), (600.0, True)], (1, False), id="nor its middle"),
+        pytest.param(
+            [(10.0, True), (300.0, True), (400.0, True), (404.0, False), (408.0, True), (600.0, True)],
+            (1, True),
+            id="an activator that starts anew costs a moment and not five minutes",
+        ),
         pytest.param([(10.0, True), (300.0, True), (900.0, True)], (1, False), id="nor where nobody looked for long"),
         pytest.param([(900.0, True), (1200.0, True), (600.0, True)], (4, False), id="nor after the clock was set back"),
     ],
 )
-def test_a_slot_ends_once_and_is_known_where_all_of_it_was_heard(
+def test_a_slot_ends_once_and_is_known_where_nearly_all_of_it_was_heard(
     calls: list[tuple[float, bool]], ended: tuple[int, bool] | None
 ) -> None:
     clock = SlotClock()

@@ -91,7 +91,7 @@ def test_a_day_is_looked_for_once_a_day(found: object, known: LoadHistory, is_du
 
 def test_what_is_kept_is_the_newest_of_each_service() -> None:
     learned = kept(
-        a={"history": history(1.0).to_plain(), "season": season(1)},
+        a={"history": history(1.0).to_plain(), "season": season(WEEK + 1)},
         b={"history": history(3.0, first=WEEK - 9).to_plain()},
         gone={"history": history(3.0).to_plain()},
         spoilt="no load",
@@ -99,7 +99,7 @@ def test_what_is_kept_is_the_newest_of_each_service() -> None:
     )
     result = merged(learned, {"a": history(2.0, first=WEEK), "c": history(5.0, first=WEEK)}, {"c": season(2)})
     assert sorted(result) == ["a", "b", "c"]
-    assert result["a"] == {"history": history(2.0, first=WEEK).to_plain(), "season": season(1)}
+    assert result["a"] == {"history": history(2.0, first=WEEK).to_plain(), "season": season(WEEK + 1)}
     assert result["c"]["season"] == season(2)
 
 
@@ -184,3 +184,14 @@ def test_one_question_a_turn_and_after_a_failure_none_for_an_hour() -> None:
 def test_unknown_five_minutes_are_nothing_to_be_written_for() -> None:
     learned = kept(a={"history": history(1.0).to_plain()})
     assert not unwritten(learned, {"a": history(1.0, math.nan)}, 2)
+
+
+def test_a_day_goes_with_the_record_that_it_was_found_in() -> None:
+    """Where recording was off for a month, the record begins anew, and so does what is told by it."""
+    learned = kept(a={"history": days(3).to_plain(), "season": season(3 * SLOTS_A_DAY)})
+    month = 30 * SLOTS_A_DAY
+    result = merged(learned, {"a": days(3).recorded(month, 0.02)}, {})
+    assert "season" not in result["a"]
+    assert season_said(result)[:2] == (False, "TooShort")
+    week = merged(learned, {"a": days(3).recorded(4 * SLOTS_A_DAY, 0.02)}, {})
+    assert "season" in week["a"]

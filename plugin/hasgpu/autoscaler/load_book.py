@@ -64,14 +64,15 @@ class LoadBook:
         self._parts: dict[RevisionKey, float] = {}
         """Of its service's requests, that each revision gets."""
         self._lock = threading.Lock()
-        self._histories: dict[ProfileKey, dict[str, LoadHistory]] = {}
+        self._published: list[tuple[ProfileKey, str, str, LoadHistory]] = []
+        """Profile, service, the profile's UID where there was one, and what is to be kept there."""
 
     def clear(self) -> None:
         """Another replica may have recorded meanwhile: begin with what objects say."""
         for each in (self._days, self._counted, self._left, self._service_of, self._parts):
             each.clear()
         with self._lock:
-            self._histories = {}
+            self._published = []
 
     def left(self, key: RevisionKey, requests: float) -> None:
         """A revision is gone, after so many requests in all."""
@@ -85,15 +86,15 @@ class LoadBook:
         known = known and self._settings.hasgpu.value.season != "off"
         came, members = dict(self._left), dict[tuple[str, str], list[tuple[ServiceRevision, float]]]()
         for revision, requests in revisions:
-            service = (revision.key.namespace, revision.service)
-            came[service] = came.get(service, 0.0) + requests - self._counted.get(revision.key, 0.0)
-            members.setdefault(service, []).append((revision, requests))
+            service, new = (revision.key.namespace, revision.service), requests - self._counted.get(revision.key, 0.0)
+            came[service] = came.get(service, 0.0) + new
+            members.setdefault(service, []).append((revision, new))
             self._counted[revision.key], self._service_of[revision.key] = requests, service
         self._left.clear()
         self._days = {service: day for service, day in self._days.items() if service in members}
-        self._parts = {}
+        before, self._parts = self._parts, {}
         for service, each in members.items():
-            self._parts |= _parts(each)
+            self._parts |= _parts(each, before)
             day = self._day(_serving(each))
             if known:
                 day.record(slot, came[service])
@@ -111,9 +112,17 @@ class LoadBook:
         return self._parts.get(revision.key, 1.0) * load.awaited_per_s(season, now, startup_s)
 
     def histories(self) -> Mapping[ProfileKey, Mapping[str, LoadHistory]]:
-        """What each profile is to keep, by service; nothing where recording is off."""
+        """What each profile is to keep, by service; nothing where recording is off, nor of a profile that was deleted
+        since: who deletes it wants to begin anew."""
+        if self._settings.hasgpu.value.season == "off":
+            return {}
         with self._lock:
-            return self._histories if self._settings.hasgpu.value.season != "off" else {}
+            published = self._published
+        found: dict[ProfileKey, dict[str, LoadHistory]] = {}
+        for key, service, uid, history in published:
+            if not uid or uid == self._book.uid(*key):
+                found.setdefault(key, {})[service] = history
+        return found
 
     def _day(self, revision: ServiceRevision) -> RecordedLoad:
         namespace, service, profile = revision.key.namespace, revision.service, revision.profile
@@ -125,12 +134,13 @@ class LoadBook:
         return day.load
 
     def _publish(self) -> None:
-        histories: dict[ProfileKey, dict[str, LoadHistory]] = {}
-        for (namespace, service), day in self._days.items():
-            if day.load.history.codes:
-                histories.setdefault((namespace, day.profile), {})[service] = day.load.history
+        published = [
+            ((namespace, day.profile), service, day.uid, day.load.history)
+            for (namespace, service), day in self._days.items()
+            if day.load.history.codes
+        ]
         with self._lock:
-            self._histories = histories
+            self._published = published
 
 
 def _serving(members: list[tuple[ServiceRevision, float]]) -> ServiceRevision:
@@ -138,8 +148,12 @@ def _serving(members: list[tuple[ServiceRevision, float]]) -> ServiceRevision:
     return max((revision for revision, _ in members), key=lambda each: (each.routed, each.key.name))
 
 
-def _parts(members: list[tuple[ServiceRevision, float]]) -> dict[RevisionKey, float]:
-    """As requests came so far; equal ones where none came."""
+def _parts(
+    members: list[tuple[ServiceRevision, float]], before: Mapping[RevisionKey, float]
+) -> dict[RevisionKey, float]:
+    """As requests came in this slot; as before where none came; equal ones where none ever did."""
     routed = [(revision.key, requests) for revision, requests in members if revision.routed]
     total = sum(requests for _, requests in routed)
+    if total <= 0.0 and all(key in before for key, _ in routed):
+        return {key: before[key] for key, _ in routed}
     return {key: requests / total if total > 0.0 else 1.0 / len(routed) for key, requests in routed}

@@ -80,7 +80,7 @@ def merged(
         if service not in loads and history is not None and latest - history.end_slot < DAYS_KEPT * SLOTS_A_DAY:
             result[service] = dict(kept)
     for service in most_kept(loads):
-        season = seasons.get(service) or before.get(service, {}).get("season")
+        season = seasons.get(service) or _season_still_told(before.get(service, {}), loads[service])
         result[service] = {"history": loads[service].to_plain(), **({"season": season} if season else {})}
     return dict(list(result.items())[-MOST_SERVICES:])
 
@@ -112,6 +112,12 @@ def _said(kept: Plain) -> tuple[str, str]:
 def most_kept(services: Iterable[str]) -> list[str]:
     """As many as an object holds."""
     return sorted(services)[:MOST_SERVICES]
+
+
+def _season_still_told(kept: Plain, history: LoadHistory) -> Any:
+    """The season as it stands there, spoilt or not; None where nothing is left of the record that it was found in."""
+    season = _season_or_none(kept)
+    return None if season is not None and season.fitted_slot <= history.first_slot else kept.get("season")
 
 
 def _is_due(history: LoadHistory, kept: Plain) -> bool:
