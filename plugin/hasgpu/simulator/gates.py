@@ -1,7 +1,7 @@
 """Process simulator: the two ways a quota is enforced, and how pods slow each other down. Pure.
 
-gpu-time: a pod has its lane of the row's time-table, and work flows only there; row mates never meet.
-        Where rows lend (row policy ``borrow``), idle slots go to mates that wait.
+gpu-time: a pod has its lane of the row's time-table, and work flows there and, by time it saved, a grace longer, which
+        a row mate waits for. Where rows lend (row policy ``borrow``), idle slots go to mates that wait.
 launch: kernels are queued ahead and run on outside the slots, so an inference takes what was measured at its quota,
 and longer where row mates keep the same SMs busy: its GPU part shares them with theirs.
 Interference is what pods of other rows of the GPU add while they run (caches, memory bandwidth).
@@ -16,7 +16,7 @@ from typing import Literal
 
 from hasgpu.model.profile import Gate
 
-from .lane import OPEN, Lane, lay
+from .lane import GRACE_S, OPEN, Lane, lay
 from .pod import Pod
 from .shared_row import SharedRow
 from .truth import Truth
@@ -32,7 +32,7 @@ class Row:
 
     pods: list[Pod] = field(default_factory=list)
     shared: SharedRow = field(default_factory=SharedRow)
-    """Used where it lends."""
+    """Used where one pod's work may delay another's."""
 
 
 @dataclass(slots=True)
@@ -50,30 +50,39 @@ class Gates:
     """Lays rows under one of the gates."""
 
     def __init__(
-        self, gate: Gate, window_s: float, interference: float, rows: RowPolicy = "slots", rest_s: float = math.inf
+        self,
+        gate: Gate,
+        window_s: float,
+        interference: float,
+        rows: RowPolicy = "slots",
+        rest_s: float = math.inf,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._gate, self._window_s, self._interference, self._rest_s = gate, window_s, interference, rest_s
+        self._grace_s = grace_s
         self._lends = rows == "borrow" and gate == "gpu-time"
         self.paced = gate == "launch" or interference > 0.0
         """True where what runs beside a pod on its GPU changes its pace."""
-        self.coupled = self.paced or self._lends
-        """True where arrivals must be handled in their order, since pods act on each other."""
 
     def lay(self, device: Device, row: Row, truths: Sequence[tuple[Pod, Truth, int]], now: float) -> None:
         """Applies the row's laid quotas from now on; ``truths`` tells each pod's truth and batch size."""
         lanes = (
-            lay([(pod.key.uid, pod.laid_percent) for pod in row.pods], self._window_s)
+            lay([(pod.key.uid, pod.laid_percent) for pod in row.pods], self._window_s, self._grace_s)
             if self._gate == "gpu-time"
             else {pod.key.uid: OPEN if pod.laid_percent else _CLOSED for pod in row.pods}
         )
-        if self._lends:
-            row.shared.lay(row.pods, lanes, now)
+        shared = self._lends or (
+            self._gate == "gpu-time" and self._grace_s > 0.0 and sum(1 for pod in row.pods if pod.laid_percent) > 1
+        )
+        row.shared.advance(now)
         for pod, truth, batch_size in truths:
-            pod.together = row.shared if self._lends else None
-            pod.relay(now, lanes[pod.key.uid], self._seconds(pod, truth, batch_size), _work(pod, truth, batch_size))
+            seconds, work = self._seconds(pod, truth, batch_size), _work(pod, truth, batch_size)
+            together = row.shared if shared and pod.laid_percent else None
+            pod.relay(now, lanes[pod.key.uid], seconds, work, together)
             pod.rest_s = self._rest_s if self._gate == "launch" else math.inf
             if self.paced:
                 pod.pace = lambda each, at: self._pace(device, row, each, at)
+        row.shared.lay(row.pods if shared else (), lanes, now, lends=self._lends, grace_s=self._grace_s)
 
     def _seconds(self, pod: Pod, truth: Truth, batch_size: int) -> Sequence[float]:
         if self._gate == "gpu-time" or not pod.laid_percent:

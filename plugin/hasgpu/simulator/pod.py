@@ -14,7 +14,7 @@ from typing import Protocol
 from hasgpu.model.gpu import GpuSlice, Placement
 from hasgpu.model.keys import PodKey, RevisionKey
 
-from .lane import OPEN, Lane
+from .lane import GRAIN_S, OPEN, Lane
 from .requests import Requests
 
 Pace = Callable[["Pod", float], float]
@@ -35,6 +35,8 @@ class Pod:
         "_batch",
         "_batch_size",
         "_left_s",
+        "_saved_s",
+        "_seen_s",
         "_started_s",
         "borrowed_s",
         "busy_s",
@@ -89,6 +91,8 @@ class Pod:
         self._batch_size = batch
         self._batch: list[int] = []
         self._started_s = self._left_s = 0.0
+        self._saved_s, self._seen_s = 0.0, math.inf
+        """Lane time saved, and when: nothing before the first inference."""
 
     @property
     def sm_percent(self) -> int:
@@ -126,9 +130,13 @@ class Pod:
             self.together.advance(now)
             return
         queue, requests, limit = self.queue, self.requests, self._batch_size
+        if not queue or self.free_s > now:
+            return
         arrived, finished, noise = requests.arrived_s, requests.finished_s, requests.noise
-        finish, pace = self.lane.finish, self.pace
+        lane, pace = self.lane, self.pace
+        run, most_s, never_closes = lane.run, lane.most_saved_s, lane.never_closes
         free, seconds_of, work_of, rest = self.free_s, self.seconds_of, self.work_of, self.rest_s
+        saved, seen = self._saved_s, self._seen_s
         while queue and free <= now:
             first = queue.popleft()
             start = arrived[first]
@@ -141,29 +149,55 @@ class Pod:
                 count += 1
             part = noise[first] if pace is None else noise[first] * pace(self, start)
             left = (work_of if start - free >= rest else seconds_of)[count] * part
-            free = finish(start, left)
+            if start > seen and saved != most_s and most_s:
+                saved = lane.saved(saved, seen, start)
+            if never_closes:
+                free = start + left
+            else:
+                free, _, saved = run(start, left, saved)
+            if free < math.inf:
+                seen = free
             self.busy_s += work_of[count] * part
             for each in batch:
                 finished[each] = free
             self._batch, self._started_s, self._left_s = batch, start, left
-        self.free_s = free
+        self.free_s, self._saved_s, self._seen_s = free, saved, seen
 
-    def has_work(self, now: float) -> bool:
-        """Together with others: true where it would run, could it."""
-        return bool(self._batch) or bool(self.queue and self.ready and self.requests.arrived_s[self.queue[0]] <= now)
+    def at_work(self, now: float) -> bool:
+        """Together with others: true where an inference is under way, or begins now."""
+        if not self._batch and self.ready and self.queue and self.requests.arrived_s[self.queue[0]] <= now:
+            self._begin(now)
+        return bool(self._batch)
 
     def waiting_since_s(self) -> float:
-        """Together with others: when the request came that it is at, or that is next."""
-        return self.requests.arrived_s[self._batch[0] if self._batch else self.queue[0]]
+        """Together with others: when the request came that it is at."""
+        return self.requests.arrived_s[self._batch[0]]
+
+    def saved_s(self, now: float) -> float:
+        """Lane time that it has saved by now and may spend past a span. Nothing is saved while it is parked."""
+        if self.lane.most_saved_s:
+            self._saved_s, self._seen_s = self.lane.saved(self._saved_s, self._seen_s, now), now
+        return self._saved_s
+
+    def lose_until(self, until_s: float) -> None:
+        """Together with others: has work, and a mate runs on in its span, which it is charged for."""
+        self._seen_s = until_s
 
     def work_until(self, now: float, until_s: float) -> float:
         """Together with others: has the row for itself from now on; until when it needs it, at most as told."""
-        if not self._batch:
-            self._begin(now)
+        self.saved_s(now)
         end = min(until_s, now + self._left_s)
         self.borrowed_s += end - now - self.lane.done(now, end)
-        self._left_s -= end - now
-        if self._left_s <= 1e-12:
+        return self._worked(end, self._left_s - (end - now))
+
+    def work_on_lane(self, now: float, until_s: float) -> float:
+        """Together with others: the same in its own spans and in what it saved alone."""
+        end, left_s, self._saved_s = self.lane.run(now, self._left_s, self.saved_s(now), until_s)
+        return self._worked(end, left_s)
+
+    def _worked(self, end: float, left_s: float) -> float:
+        self._seen_s, self._left_s = end, left_s
+        if left_s <= GRAIN_S:
             for each in self._batch:
                 self.requests.finished_s[each] = end
             self._batch, self.free_s = [], end
@@ -179,15 +213,40 @@ class Pod:
         self.busy_s += self.work_of[len(batch)] * part
         self._batch, self.free_s = batch, math.inf
 
-    def relay(self, now: float, lane: Lane, seconds_of: Sequence[float], work_of: Sequence[float]) -> None:
-        """The lane or the pace changes now: what is under way ends at another time."""
+    def relay(
+        self,
+        now: float,
+        lane: Lane,
+        seconds_of: Sequence[float],
+        work_of: Sequence[float],
+        together: Together | None = None,
+    ) -> None:
+        """The lane, the pace or the company changes now: what is under way ends at another time."""
         self.advance(now)
-        if self.free_s > now and self._batch and self.together is None:
-            count = len(self._batch)
-            left = max(0.0, self._left_s - self.lane.done(self._started_s, now))
-            left *= seconds_of[count] / self.seconds_of[count]
-            self._started_s, self._left_s = now, left
-            self.free_s = lane.finish(now, left)
-            for each in self._batch:
-                self.requests.finished_s[each] = self.free_s
-        self.lane, self.seconds_of, self.work_of = lane, seconds_of, work_of
+        if self.free_s <= now:
+            self._batch = []
+        elif self._batch:
+            self._stop(now)
+            self._left_s *= seconds_of[len(self._batch)] / self.seconds_of[len(self._batch)]
+        self.lane, self.seconds_of, self.work_of, self.together = lane, seconds_of, work_of, together
+        if self._batch:
+            self._go_on(now)
+
+    def _stop(self, now: float) -> None:
+        """What is left of the inference under way, and what is saved by now."""
+        if self.together is not None:
+            self.saved_s(now)
+        elif self.free_s < math.inf:
+            saved_s = self._saved_s + self._left_s - self.lane.done(self._started_s, self.free_s)
+            _, self._left_s, self._saved_s = self.lane.run(self._started_s, self._left_s, saved_s, now)
+            self._seen_s = now
+
+    def _go_on(self, now: float) -> None:
+        self.free_s, saved_s = math.inf, self.saved_s(now)
+        if self.together is None:
+            self._started_s = now
+            self.free_s, _, self._saved_s = self.lane.run(now, self._left_s, saved_s)
+            if self.free_s < math.inf:
+                self._seen_s = self.free_s
+        for each in self._batch:
+            self.requests.finished_s[each] = self.free_s

@@ -19,6 +19,7 @@ from .cluster import Cluster, Delays
 from .deployed import Account, Deployed, Sample
 from .functions_file import FunctionSpec
 from .gates import Gates, RowPolicy
+from .lane import GRACE_S
 from .policy import Policy
 from .requests import Floats, Requests
 from .workload import Workload, generator
@@ -47,6 +48,8 @@ class Setup:
     rest_s: float = math.inf
     """Under the launch gate: after so long without work the quota does not slow a pod's next inference, as the
     authors' logs show and their tables, measured back to back, cannot. Infinite: it always does."""
+    grace_s: float = GRACE_S
+    """Under the gpu-time gate: how far past its slot a pod may spend time that it saved; the shim's."""
     delays: Delays = field(default_factory=Delays)
 
     @property
@@ -114,7 +117,7 @@ class _Run:
         self.cluster = Cluster(
             setup.gpus,
             deployed,
-            Gates(setup.gate, setup.window_s, setup.interference, setup.rows, setup.rest_s),
+            Gates(setup.gate, setup.window_s, setup.interference, setup.rows, setup.rest_s, setup.grace_s),
             setup.delays,
             self._agenda,
             setup.workload.horizon_s,
@@ -151,22 +154,24 @@ class _Run:
         return Deployed(spec, requests, Balancer(requests), Account(horizon_s), Account(horizon_s))
 
     def _admit(self, until_s: float) -> None:
-        if self.cluster.gates.coupled:
-            self._admit_in_order(until_s)
+        paced = self.cluster.gates.paced
+        meeting = [each for each in self._functions if paced or any(pod.together is not None for pod in each.pods)]
+        if meeting:
+            self._admit_in_order(meeting, until_s)
         for function in self._functions:
             function.balancer.admit(until_s)
 
-    def _admit_in_order(self, until_s: float) -> None:
-        """Where pods of several functions slow each other down, all arrivals are handled in one order."""
-        due = [(each.balancer.next_arrival_s(), number) for number, each in enumerate(self._functions)]
-        heap = sorted(entry for entry in due if entry[0] < until_s)
+    def _admit_in_order(self, functions: Sequence[Deployed], until_s: float) -> None:
+        """Where pods of several functions act on each other, all arrivals are handled in one order."""
         arrivals: list[tuple[float, int]] = []
-        for _, number in heap:
-            balancer = self._functions[number].balancer
-            last = balancer.requests.next_from(balancer.arrived, until_s)
-            arrivals += [(balancer.requests.arrived_s[index], number) for index in range(balancer.arrived, last)]
-        for at, number in sorted(arrivals):
-            pod = self._functions[number].balancer.admit_one()
+        for number, function in enumerate(functions):
+            balancer = function.balancer
+            if balancer.next_arrival_s() < until_s:
+                last = balancer.requests.next_from(balancer.arrived, until_s)
+                arrivals += [(at, number) for at in balancer.requests.arrived_s[balancer.arrived : last]]
+        arrivals.sort()
+        for at, number in arrivals:
+            pod = functions[number].balancer.admit_one()
             if pod is not None and self.cluster.gates.paced:
                 for each in self.cluster.devices[pod.slice.gpu_uuid].pods():
                     each.advance(at)

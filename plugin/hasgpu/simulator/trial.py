@@ -88,7 +88,11 @@ class Trial:
         return clone
 
     def _set(self, balancer: Balancer, quota: int) -> None:
-        lane = lay([("", quota)], self._setup.window_s)[""] if self._setup.gate == "gpu-time" else OPEN
+        lane = (
+            lay([("", quota)], self._setup.window_s, self._setup.grace_s)[""]
+            if self._setup.gate == "gpu-time"
+            else OPEN
+        )
         for pod in balancer.pods:
             pod.relay(self._now, lane, self._seconds(quota), self._work())
 
