@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from array import array
 
@@ -29,6 +30,13 @@ class Requests:
         self.cold = 0
         """Requests that met no ready pod."""
         self._oldest = 0
+
+    def unserved(self) -> Requests:
+        """The same ones with the same luck, before anybody served them."""
+        fresh = copy.copy(self)
+        fresh.finished_s = array("d", [math.inf]) * self.count
+        fresh.cold = fresh._oldest = 0
+        return fresh
 
     def arrivals(self) -> Floats:
         """All arrival times."""

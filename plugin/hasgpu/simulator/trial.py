@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from hasgpu.model.units import SmPartition, TimeQuota
 
 from .balancer import Balancer
 from .functions_file import FunctionSpec
-from .lane import OPEN, lay
+from .lane import OPEN, Lane, lay
 from .pod import Pod
 from .requests import Requests
 from .run import TIMEOUT_S, Setup, drawn_requests
@@ -32,11 +33,16 @@ class TrialEnd:
 class Trial:
     """``pods`` pods of one SM share, each alone in its row."""
 
-    def __init__(self, setup: Setup, spec: FunctionSpec, sm_percent: int, pods: int) -> None:
+    def __init__(
+        self, setup: Setup, spec: FunctionSpec, sm_percent: int, pods: int, drawn: Requests | None = None
+    ) -> None:
+        """``drawn``: the function's requests, where they were drawn before."""
         self._setup, self._spec, self._sm = setup, spec, sm_percent
-        requests = drawn_requests(setup, spec)
+        requests = drawn_requests(setup, spec) if drawn is None else drawn.unserved()
         self._balancer = Balancer(requests)
         self._now = 0.0
+        self._ended, self._ended_late = 0, 0
+        """The first so many requests are answered, and so many of them late."""
         for number in range(pods):
             entry = GpuSlice(
                 gpu_uuid=f"trial-{number}",
@@ -72,6 +78,18 @@ class Trial:
             pod.advance(until_s + TIMEOUT_S)
         return int((self._latencies(clone.requests)[first : clone.arrived] > self._spec.slo_s).sum())
 
+    def late(self) -> int:
+        """Requests so far that are late whatever comes."""
+        requests, first, last = self._balancer.requests, self._ended, self._balancer.arrived
+        finishes = requests.finishes()[first:last]
+        taken = np.minimum(finishes, self._now) - requests.arrivals()[first:last] + requests.overhead_s[first:last]
+        late = taken > self._spec.slo_s
+        still_open = finishes > self._now
+        ended = int(still_open.argmax()) if still_open.any() else len(finishes)
+        total = self._ended_late + int(late.sum())
+        self._ended, self._ended_late = first + ended, self._ended_late + int(late[:ended].sum())
+        return total
+
     def end(self) -> TrialEnd:
         """All that is left is served with the last quota."""
         for pod in self._balancer.pods:
@@ -88,11 +106,8 @@ class Trial:
         return clone
 
     def _set(self, balancer: Balancer, quota: int) -> None:
-        lane = (
-            lay([("", quota)], self._setup.window_s, self._setup.grace_s)[""]
-            if self._setup.gate == "gpu-time"
-            else OPEN
-        )
+        given = self._setup
+        lane = _lane(quota, given.window_s, given.grace_s) if given.gate == "gpu-time" else OPEN
         for pod in balancer.pods:
             pod.relay(self._now, lane, self._seconds(quota), self._work())
 
@@ -105,3 +120,9 @@ class Trial:
     def _work(self) -> tuple[float, ...]:
         truth, size = self._spec.truth, self._spec.intent.batch_size
         return (0.0, *(truth.work_s(n, self._sm) for n in range(1, size + 1)))
+
+
+@lru_cache(maxsize=1000)
+def _lane(quota: int, window_s: float, grace_s: float) -> Lane:
+    """Of a pod that is alone in its row."""
+    return lay([("", quota)], window_s, grace_s)[""]

@@ -4,11 +4,15 @@ Both know the truth and act without delay. ``clairvoyant-5s`` knows every arriva
 keeps the allowed share of the next five seconds in time; ``rate-5s`` knows only how many requests will come. For
 each function the number of pods, their SM share and the one knob are searched over whole runs, each with rows of its
 own; the cheapest that holds the percentile is taken.
+
+The search is bounded: 12 SM shares by 6 numbers of pods at most, of which those count that come near the busiest five
+seconds, each with 12 settings of the knob. What quotas by the rate cost is known beforehand, so they are tried from the
+cheapest on; the first that holds is the answer, and a run ends as soon as too many requests are late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +24,7 @@ from hasgpu.model.load import StatMessage
 from hasgpu.simulator.cluster import Cluster
 from hasgpu.simulator.functions_file import FunctionSpec
 from hasgpu.simulator.pod import Pod
-from hasgpu.simulator.run import Setup
+from hasgpu.simulator.run import Setup, drawn_requests
 from hasgpu.simulator.trial import Trial
 
 from .fixed_slice import fitted
@@ -43,6 +47,11 @@ class Plan:
     sm_percent: int
     pods: int
     quotas: tuple[int, ...]
+
+    @property
+    def cost(self) -> int:
+        """Σ SM x quota."""
+        return self.sm_percent * self.pods * sum(self.quotas)
 
 
 class FiveSeconds:
@@ -81,7 +90,7 @@ class FiveSeconds:
 
 
 class _Search:
-    """Over shapes for one function; a trial that has become dearer than the best so far is given up."""
+    """Over shapes for one function; a trial that has become too late, or dearer than the best, is given up."""
 
     def __init__(self, setup: Setup, spec: FunctionSpec, knows_arrivals: bool) -> None:
         self._setup, self._spec, self._knows_arrivals = setup, spec, knows_arrivals
@@ -89,8 +98,10 @@ class _Search:
         self._low = max(LEAST_PERCENT, spec.intent.quota.low.percent)
         self._high = spec.intent.quota.high.percent
         self._allowed = 1.0 - spec.intent.slo_percentile / 100.0
-        arrivals = setup.workload.arrivals[spec.name]
-        self._counts = np.bincount((arrivals / HOLD_S).astype(int), minlength=self._slots)[: self._slots]
+        self._requests = drawn_requests(setup, spec)
+        self._counts = np.bincount((self._requests.arrivals() / HOLD_S).astype(int), minlength=self._slots)[
+            : self._slots
+        ]
         self._busiest = int(self._counts.max(initial=0)) / HOLD_S
         self._best: Plan | None = None
         self._least_cost = float("inf")
@@ -99,9 +110,14 @@ class _Search:
         """The cheapest plan that holds the percentile; where none does, whole GPUs all the time."""
         tables = [self._table(part) for part in LOOSENED]
         shapes = sorted(self._shapes(tables[-1]), key=lambda shape: shape[0] * shape[1])
-        for sm, pods in shapes:
-            if sm * pods * self._low * self._slots < self._least_cost:
-                self._try(tables, sm, pods)
+        plans = [plan for sm, pods in shapes for plan in self._by_rate(tables, sm, pods)]
+        for plan in sorted(plans, key=lambda plan: plan.cost):
+            if self._best is None:
+                self._run(plan.sm_percent, plan.pods, lambda _, slot, of=plan.quotas: of[slot])  # type: ignore[misc]
+        if self._knows_arrivals:
+            for sm, pods in shapes:
+                for knob in ALLOWANCES:
+                    self._run(sm, pods, _ByArrivals(self._counts, self._allowed * knob, self._low, self._high).quota)
         return self._best or Plan(shapes[-1][0], shapes[-1][1], (self._high,) * self._slots)
 
     def _table(self, part: float) -> CapacityTable:
@@ -121,27 +137,30 @@ class _Search:
         ]
         return near or [(shares[-1], COUNTS[-1])]
 
-    def _try(self, tables: list[CapacityTable], sm: int, pods: int) -> None:
+    def _by_rate(self, tables: Sequence[CapacityTable], sm: int, pods: int) -> Iterator[Plan]:
+        """One for each table and factor."""
         for table in tables:
             for factor in FACTORS:
                 rates = self._counts / HOLD_S / pods * factor
-                quotas = [table.least_quota(sm, float(rate), self._low, self._high) or self._high for rate in rates]
-                self._run(sm, pods, lambda _, slot, of=quotas: of[slot])  # type: ignore[misc]
-        if self._knows_arrivals:
-            for knob in ALLOWANCES:
-                self._run(sm, pods, _ByArrivals(self._counts, self._allowed * knob, self._low, self._high).quota)
+                quotas = (table.least_quota(sm, float(rate), self._low, self._high) or self._high for rate in rates)
+                yield Plan(sm, pods, tuple(quotas))
 
     def _run(self, sm: int, pods: int, quota: Callable[[Trial, int], int]) -> None:
-        trial = Trial(self._setup, self._spec, sm, pods)
+        if sm * pods * self._low * self._slots >= self._least_cost:
+            return
+        trial = Trial(self._setup, self._spec, sm, pods, self._requests)
+        most_late = self._allowed * self._requests.count
         quotas: list[int] = []
         for slot in range(self._slots):
             if sm * pods * sum(quotas) >= self._least_cost:
                 return
             quotas.append(quota(trial, slot))
             trial.serve(quotas[-1], (slot + 1) * HOLD_S)
-        cost = sm * pods * sum(quotas)
-        if cost < self._least_cost and trial.end().late_share <= self._allowed:
-            self._best, self._least_cost = Plan(sm, pods, tuple(quotas)), cost
+            if trial.late() > most_late:
+                return
+        plan = Plan(sm, pods, tuple(quotas))
+        if plan.cost < self._least_cost and trial.end().late_share <= self._allowed:
+            self._best, self._least_cost = plan, plan.cost
 
 
 class _ByArrivals:
