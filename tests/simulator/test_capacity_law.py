@@ -30,8 +30,7 @@ def test_at_its_capacity_a_slice_is_late_as_often_as_allowed(
     gate: str, quota: int, pods: int, least: float, most: float
 ) -> None:
     spec = function("f", 20.0, intent=parse_intent({"hasgpu.dev/slo-latency": "100ms"}, "p"))
-    # The law keeps the gate's grace as a margin.
-    given = replace(setup(spec, gate=gate, noise=0.0), grace_s=0.0)  # type: ignore[arg-type]
+    given = setup(spec, gate=gate, noise=0.0)  # type: ignore[arg-type]
     table = true_table(spec, given.gate, given.window_s, 95.0)
     rate = table.rate(100, quota, shared=pods > 1) * pods
     chance = generator(7, "f", "test")

@@ -57,15 +57,21 @@ def test_a_whole_gpu_is_the_queue_of_the_textbook() -> None:
         assert float((waits > wait).mean()) == pytest.approx(expected, abs=0.02)
 
 
-def test_a_lone_request_takes_what_the_gate_says() -> None:
-    given = setup(rate=0.5, seconds=400.0, noise=0.0)
+@pytest.mark.parametrize(
+    ("grace_s", "most_s"),
+    [
+        pytest.param(0.0, 0.020, id="in strict slots two are needed where one has begun"),
+        pytest.param(0.002, 0.018, id="and as a pod has saved time it runs on past its slot"),
+    ],
+)
+def test_a_lone_request_takes_what_the_gate_says(grace_s: float, most_s: float) -> None:
+    given = replace(setup(rate=0.5, seconds=400.0, noise=0.0), grace_s=grace_s)
     half = simulate(given, Fixed(100, 50))
     (served,) = half.functions.values()
-    # The agent lays two slots of 10 ms each 40 ms: 10 ms of work take 10 to 20 ms, and as a pod has saved time 2 less
-    # where they do not fit the slot that they begin in.
+    # The agent lays two slots of 10 ms each 40 ms: 10 ms of work take no less than 10 ms.
     taken = latencies_s(served)[1:]
     assert 0.0100 <= taken.min() + 1e-9 < 0.0110
-    assert 0.0179 < taken.max() <= 0.0181
+    assert most_s - 1e-4 < taken.max() <= most_s + 1e-4
 
 
 def test_the_launch_gate_takes_what_was_measured() -> None:

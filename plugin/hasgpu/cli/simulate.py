@@ -99,6 +99,15 @@ def _memory(_: click.Context, option: click.Parameter, text: str) -> int:
     type=Figure(0.0, 100.0),
     help="Slow-down beside busy rows; 0.2 is 20 %.",
 )
+@click.option(
+    "--grace",
+    default=0.0,
+    show_default=True,
+    type=Figure(0.0, 100.0),
+    metavar="MS",
+    help="How far past its slot a pod may spend time it saved (gate gpu-time). The shim lets it 2 ms, of which real"
+    " servers get about half; at 0 slots are strict, as policies reckon.",
+)
 @click.option("--plots/--no-plots", default=True, show_default=True, help="PNG pictures of the run.")
 def simulate(**told: Any) -> None:
     """The help is the command's own."""

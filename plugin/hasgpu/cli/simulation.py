@@ -39,6 +39,8 @@ class SimulationOrder:
     output: Path
     noise: float
     interference: float
+    grace: float
+    """Milliseconds."""
     plots: bool
 
 
@@ -59,6 +61,7 @@ def run_simulation(order: SimulationOrder, progress: Progress) -> dict[str, obje
         seed=order.seed,
         noise=order.noise,
         interference=order.interference,
+        grace_s=order.grace / 1000.0,
     )
     with progress.step(f"simulating {sum(len(each) for each in workload.arrivals.values())} requests"):
         try:

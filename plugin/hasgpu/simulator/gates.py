@@ -16,7 +16,7 @@ from typing import Literal
 
 from hasgpu.model.profile import Gate
 
-from .lane import GRACE_S, OPEN, Lane, lay
+from .lane import OPEN, Lane, lay
 from .pod import Pod
 from .shared_row import SharedRow
 from .truth import Truth
@@ -56,7 +56,7 @@ class Gates:
         interference: float,
         rows: RowPolicy = "slots",
         rest_s: float = math.inf,
-        grace_s: float = GRACE_S,
+        grace_s: float = 0.0,
     ) -> None:
         self._gate, self._window_s, self._interference, self._rest_s = gate, window_s, interference, rest_s
         self._grace_s = grace_s

@@ -52,14 +52,17 @@ class Lane:
         self, start_s: float, work_s: float, saved_s: float = 0.0, until_s: float = math.inf
     ) -> tuple[float, float, float]:
         """Works from ``start_s`` on: when it stops (done, told to, or never), work left, time saved then."""
-        total, circle = self.most_saved_s, self._circle_s
         if work_s <= GRAIN_S:
             return start_s, 0.0, saved_s
         if self.never_closes:
             done_s = min(work_s, until_s - start_s)
             return start_s + done_s, work_s - done_s, saved_s
-        if total <= 0.0:
+        if self.most_saved_s <= 0.0:
             return until_s, work_s, saved_s
+        return self._in_spans(start_s, work_s, saved_s, until_s)
+
+    def _in_spans(self, start_s: float, work_s: float, saved_s: float, until_s: float) -> tuple[float, float, float]:
+        total, circle = self.most_saved_s, self._circle_s
         base = start_s // circle * circle
         at = start_s - base
         if at < self._over_s:

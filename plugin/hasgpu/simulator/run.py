@@ -19,7 +19,6 @@ from .cluster import Cluster, Delays
 from .deployed import Account, Deployed, Sample
 from .functions_file import FunctionSpec
 from .gates import Gates, RowPolicy
-from .lane import GRACE_S
 from .policy import Policy
 from .requests import Floats, Requests
 from .workload import Workload, generator
@@ -48,8 +47,9 @@ class Setup:
     rest_s: float = math.inf
     """Under the launch gate: after so long without work the quota does not slow a pod's next inference, as the
     authors' logs show and their tables, measured back to back, cannot. Infinite: it always does."""
-    grace_s: float = GRACE_S
-    """Under the gpu-time gate: how far past its slot a pod may spend time that it saved; the shim's."""
+    grace_s: float = 0.0
+    """Under the gpu-time gate: how far past its slot a pod may spend time that it saved. The shim lets it ``GRACE_S``;
+    capacity counts on none of it, and slots that are strict are the harder case."""
     delays: Delays = field(default_factory=Delays)
 
     @property
