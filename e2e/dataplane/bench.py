@@ -20,6 +20,7 @@ from hasgpu.model.gpu import GpuSlice
 from hasgpu.model.schedule import GpuSchedule, RowPolicy, ScheduleEntry, Slot
 from hasgpu.model.units import SmPartition, TimeQuota
 
+from e2e.built import make
 from e2e.emulated_gpu.kernel_log import KernelLog
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def entry(uid: str, start: int, end: int, generation: int = 1, memory_bytes: int
 def build() -> None:
     """Builds what the bench runs where it is not up to date."""
     for folder in (ROOT / "plugin" / "shim", ROOT / "e2e" / "emulated_gpu", ROOT / "e2e" / "dataplane"):
-        subprocess.run(["make", "-s", "-C", folder], check=True, capture_output=True)
+        make(folder)
 
 
 class Bench:

@@ -17,6 +17,8 @@ from pathlib import Path
 from hasgpu.device.mps import MpsControl, environment
 from hasgpu.device.nvml import Nvml
 
+from e2e.built import make
+
 BUILD = Path(__file__).parents[2] / "e2e" / "emulated_gpu" / "build"
 
 
@@ -26,7 +28,7 @@ def emulated_driver() -> Nvml:
 
     pynvml opens it by its SONAME, which is then loaded already.
     """
-    subprocess.run(["make", "-s", "-C", str(BUILD.parent)], check=True)
+    make(BUILD.parent)
     state = tempfile.mkdtemp(prefix="gpus", dir="/dev/shm")
     atexit.register(shutil.rmtree, state)
     os.environ["HASGPU_EMULATED_DIR"] = state

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.built import make
 from tests.emulated_gpu.node import BUILD, Node
 
 
 @pytest.fixture(scope="session", autouse=True)
 def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BUILD.parent)], check=True)
+    make(BUILD.parent)
 
 
 @pytest.fixture

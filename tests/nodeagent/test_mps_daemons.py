@@ -13,6 +13,7 @@ from pathlib import Path
 from hasgpu.device.nvml import Nvml
 from hasgpu.nodeagent.folders import Folders, GpuFolders
 
+from e2e.built import make
 from tests.device.emulated import BUILD, emulated_driver, wait_for
 from tests.nodeagent.namespace import in_mount_namespace
 
@@ -47,7 +48,7 @@ def until_restarted(gpu: GpuFolders, before: int) -> None:
 
 
 def check(nvml: Nvml, base: Path) -> None:
-    subprocess.run(["make", "-s", "-C", str(ARBITER.parents[1])], check=True)
+    make(ARBITER.parents[1])
     uuids = [device.uuid for device in nvml.devices()]
     gpus = [Folders(base).gpu(uuid) for uuid in uuids]
     process = start(base)
