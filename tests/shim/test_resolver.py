@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import time
 
 from e2e.dataplane.bench import ROOT, SHIM, UNNUMBERED, Bench, entry
 
@@ -98,16 +98,16 @@ def test_a_forked_child_registers_for_itself(bench: Bench) -> None:
 
 
 def test_a_program_without_cuda_pays_nothing() -> None:
-    def run(environment: dict[str, str]) -> float:
+    def cpu_s(environment: dict[str, str]) -> float:
         best = 1.0
         for _ in range(15):
-            start = time.perf_counter()
-            subprocess.run(["/bin/true"], env=environment, check=True)
-            best = min(best, time.perf_counter() - start)
+            _, status, usage = os.wait4(os.posix_spawn("/bin/true", ["true"], environment), 0)
+            assert status == 0
+            best = min(best, usage.ru_utime + usage.ru_stime)
         return best
 
     everything = f"{SHIM}:{UNNUMBERED}:{SHIM.with_name('libnvidia-ml.so.1')}"
-    assert run({"LD_PRELOAD": everything}) - run({}) < 0.001
+    assert cpu_s({"LD_PRELOAD": everything}) - cpu_s({}) < 0.001
 
 
 def test_the_shim_needs_nothing_but_libc(built: None) -> None:
