@@ -218,6 +218,23 @@ def test_a_bad_config_map_leaves_the_last_good_settings_in_force_and_says_why() 
     assert changed == ["config-hasgpu", "config-hasgpu"]
 
 
+def test_a_process_that_starts_with_a_bad_key_of_ours_takes_the_others() -> None:
+    """Else one replica would have the defaults, and the other what was set."""
+    store = ConfigStore()
+    error = store.put("config-hasgpu", {"overhead": "20", "move-after": "0s", "lent-percent": "many", "season": "off"})
+    assert error is not None
+    assert (store.hasgpu.value.move_after_s, store.hasgpu.value.season) == (0.0, "off")
+    assert (store.hasgpu.value.overhead_s, store.hasgpu.value.lent_percent) == (0.02, 0)
+    assert store.put("config-hasgpu", {"move-after": "1m", "season": "often"}) is not None
+    assert (store.hasgpu.value.move_after_s, store.hasgpu.value.season) == (0.0, "off")
+
+
+def test_a_bad_key_of_knatives_leaves_all_to_who_asks() -> None:
+    store = ConfigStore()
+    assert store.put("config-autoscaler", {"stable-window": "120s", "max-scale": "many"}) is not None
+    assert store.autoscaler.value == AutoscalerSettings()
+
+
 def test_other_config_maps_are_none_of_our_business() -> None:
     store = ConfigStore()
     assert store.put("config-gc", {"window": "never"}) is None

@@ -202,3 +202,20 @@ def test_custom_resources_keep_what_is_seen_in_a_subresource_and_show_columns() 
         assert version["subresources"] == {"status": {}}
         assert version["additionalPrinterColumns"]
         assert resource["metadata"]["name"] == f"{resource['spec']['names']['plural']}.hasgpu.dev"
+
+
+def test_a_configmap_that_is_deleted_changes_nothing() -> None:
+    config_maps = "/api/v1/namespaces/knative-serving/configmaps"
+    with FakeApi() as api:
+        api.create(config_maps, {"metadata": {"name": "config-hasgpu"}, "data": {"sidecar-image": "mirror/sidecar:7"}})
+        settings, session = ConfigStore(), api.session()
+        observer = Observer(session, "knative-serving", settings, EventRecorder(session, "w"), "sidecar:1").start()
+        assert observer.wait_settings(5)
+        api.wait_watchers(6)
+        api.delete(f"{config_maps}/config-hasgpu")
+        api.create(config_maps, {"metadata": {"name": "config-features"}, "data": {"seen": "after"}})
+        end = time.monotonic() + 5
+        while not observer._features:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert settings.hasgpu.value.sidecar_image == "mirror/sidecar:7"

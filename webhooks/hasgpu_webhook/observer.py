@@ -134,15 +134,14 @@ class Observer:
         else:
             self._events.event(about, "Normal", "AutoscalerInPlace", "GPU services are scaled again")
 
-    def _take_config_map(self, kind: EventKind, old: ConfigMap | None, new: ConfigMap | None) -> None:
-        current = new or old
-        if current is None:
+    def _take_config_map(self, _: EventKind, __: ConfigMap | None, new: ConfigMap | None) -> None:
+        """One that was deleted is about to be made anew, and changes nothing."""
+        if new is None:
             return
-        data = current.data if kind != "DELETED" else {}
-        if current.metadata.name == _FEATURES:
-            self._features = data
+        if new.metadata.name == _FEATURES:
+            self._features = new.data
         else:
-            self._settings.put(current.metadata.name, data)
+            self._settings.put(new.metadata.name, new.data)
 
 
 def to_injection(settings: HasgpuSettings, sidecar_image: str) -> Injection:

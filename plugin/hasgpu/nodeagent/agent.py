@@ -67,7 +67,7 @@ class Agent:
             field_selector=f"metadata.name={SETTINGS_CONFIG_MAP}",
             on_event=self._settings_changed,
         )
-        self._settings = Setting(parse_hasgpu)
+        self._settings = Setting(parse_hasgpu, key_by_key=True)
         self._events = EventRecorder(session, "hasgpu-node")
         host = f"[{options.pod_ip}]" if ":" in options.pod_ip else options.pod_ip
         address = f"{host}:{options.port}"
@@ -133,7 +133,8 @@ class Agent:
             self._wake.set()
 
     def _settings_changed(self, _: EventKind, __: ConfigMap | None, new: ConfigMap | None) -> None:
-        if self._settings.put(new.data if new else {}):
+        # One that was deleted is about to be made anew: the autoscaler keeps its settings as well.
+        if new is not None and self._settings.put(new.data):
             self._wake.set()
 
     def _tuning(self) -> Tuning | None:

@@ -35,23 +35,37 @@ S = TypeVar("S")
 class Setting(Generic[S]):
     """The settings of one ConfigMap: read ``value``, which is frozen."""
 
-    def __init__(self, parse: Callable[[Mapping[str, str]], S]) -> None:
-        self._parse = parse
+    def __init__(self, parse: Callable[[Mapping[str, str]], S], *, key_by_key: bool = False) -> None:
+        """``key_by_key``: where the first texts can't all be used, those that can are; else none is."""
+        self._parse, self._key_by_key = parse, key_by_key
         self.value: S = parse({})
         self.error: SettingsError | None = None
 
     def put(self, data: Mapping[str, str]) -> bool:
         """Takes new texts; True where the settings in force changed."""
         try:
-            parsed = self._parse(data)
+            parsed, self.error = self._parse(data), None
         except SettingsError as error:
             self.error = error
-            log.error("%s; the settings before stay in force", error)
-            return False
-        self.error = None
+            if not self._key_by_key:
+                log.error("%s; the settings before stay in force", error)
+                return False
+            log.error("%s; this process has just begun, and takes the others", error)
+            parsed = self._without(data, error)
+        self._key_by_key = False
         changed = parsed != self.value
         self.value = parsed
         return changed
+
+    def _without(self, data: Mapping[str, str], error: SettingsError) -> S:
+        """What the usable texts say; each of the others is at its default."""
+        left = dict(data)
+        while left.pop(error.key, None) is not None:
+            try:
+                return self._parse(left)
+            except SettingsError as another:
+                error = another
+        return self.value
 
 
 class ConfigStore:
@@ -64,7 +78,7 @@ class ConfigStore:
         self.leader_election: Setting[LeaderElectionSettings] = Setting(parse_leader_election)
         self.observability: Setting[ObservabilitySettings] = Setting(parse_observability)
         self.logging: Setting[LoggingSettings] = Setting(parse_logging)
-        self.hasgpu: Setting[HasgpuSettings] = Setting(parse_hasgpu)
+        self.hasgpu: Setting[HasgpuSettings] = Setting(parse_hasgpu, key_by_key=True)
         self._on_change = on_change or (lambda name: None)
         self._lock = threading.Lock()
 
