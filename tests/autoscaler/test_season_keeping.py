@@ -108,6 +108,23 @@ def test_a_write_that_brings_no_loads_keeps_those_that_are_there() -> None:
     assert merged(learned, {}, {}) == learned["loads"]
 
 
+def test_of_very_many_services_those_with_the_most_requests_are_kept_and_the_others_are_told() -> None:
+    many = {f"service-{number:03}": history(float(number)) for number in range(MOST_SERVICES + 9)}
+    result = merged(None, many, {})
+    assert sorted(result) == sorted(many)[9:]
+    said = season_said(result, left_out=9)[2]
+    assert said.startswith(
+        f"9 more services with fewer requests have none: a profile keeps the days of {MOST_SERVICES}"
+    )
+
+
+def test_who_has_a_place_keeps_it_against_one_with_hardly_more_requests() -> None:
+    many = {f"service-{number:03}": history(100.0) for number in range(MOST_SERVICES)}
+    before = {"loads": merged(None, many, {})}
+    assert sorted(merged(before, {**many, "another": history(110.0)}, {})) == sorted(many)
+    assert "another" in merged(before, {**many, "another": history(200.0)}, {})
+
+
 def test_of_a_profile_that_very_many_services_use_some_are_kept_and_the_object_stays_small() -> None:
     many = {f"service-{number:03}": days(7) for number in range(MOST_SERVICES + 9)}
     result = merged(

@@ -31,7 +31,7 @@ from hasgpu.prediction.learning import ServedWork, from_plain, to_plain
 from hasgpu.prediction.table import MOST_BYTES
 
 from .profile_book import MOVED, ProfileKey, served_measurements
-from .season_keeping import idle_slots, merged, season_said, unwritten
+from .season_keeping import MOST_SERVICES, idle_slots, merged, season_said, unwritten
 from .season_search import Loads, SeasonSearch
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,9 @@ class ProfileFitting:
         seasons, problem = self._search.ask(key, sought, now) if sought else ({}, "")
         if self._still_leading(self._clock()):
             kept = merged(found.status.learned, loads, seasons)
-            self._write(found, status_of(found, outcome, served, kept, now, season_problem=problem))
+            left_out = max(0, len(loads) - MOST_SERVICES)
+            status = status_of(found, outcome, served, kept, now, season_problem=problem, left_out=left_out)
+            self._write(found, status)
 
     def _recorded(self, key: ProfileKey, learned: Mapping[str, Any] | None, loads: Loads, now: float) -> bool:
         """Whether loads, or a day in them, are to be written; asked each second, and they change in five minutes."""
@@ -203,6 +205,7 @@ def status_of(
     now: float,
     *,
     season_problem: str = "",
+    left_out: int = 0,
 ) -> dict[str, Any]:
     """The whole status as it is to be."""
     learned = found.status.learned or {}
@@ -214,7 +217,7 @@ def status_of(
     conditions = [_condition(found, FITTED, outcome.fitted, outcome.reason, outcome.message, now)]
     if loads:
         kept["loads"] = dict(loads)
-        known, reason, message = season_said(loads, season_problem)
+        known, reason, message = season_said(loads, season_problem, left_out)
         conditions.append(_condition(found, SEASON, known, reason, message, now))
     if len(msgspec.json.encode(kept)) > MOST_BYTES:
         # Only with tens of GPU products: tables can be made again, so the object stays small.

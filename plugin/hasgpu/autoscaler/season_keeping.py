@@ -6,8 +6,10 @@ again a day later. What is not used for a week goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from hasgpu.prediction.season import DAYS_KEPT, DAYS_NEEDED, SLOTS_A_DAY, LoadHistory, Season, to_history, to_season
 
@@ -16,6 +18,8 @@ MOST_SERVICES = 16
 PROFILES_AT_ONCE = 500
 """Where there are more, five minutes without requests wait for others: two writes a second are enough of nothing."""
 MOST_IDLE_SLOTS = 12
+_STAYS = 1.25
+"""Times as many requests another must have to take a place: who loses it loses its days."""
 
 Plain = Mapping[str, Any]
 
@@ -54,7 +58,7 @@ def idle_slots(profiles: int) -> int:
 def unwritten(learned: Plain | None, loads: Mapping[str, LoadHistory], idle: int) -> bool:
     """Whether there is something to be written now; ``idle``: so many slots without requests are something."""
     kept = kept_loads(learned)
-    for service in most_kept(loads):
+    for service in most_kept(loads, kept):
         history, before = loads[service], kept_history(kept.get(service))
         new = history.since(before.end_slot if before is not None else 0)
         if (new > 0.0).any() or (before is not None and len(new) >= idle):
@@ -65,7 +69,9 @@ def unwritten(learned: Plain | None, loads: Mapping[str, LoadHistory], idle: int
 def without_season(learned: Plain | None, loads: Mapping[str, LoadHistory]) -> dict[str, LoadHistory]:
     """The loads in which a day is to be looked for."""
     kept = kept_loads(learned)
-    return {service: loads[service] for service in most_kept(loads) if _is_due(loads[service], kept.get(service, {}))}
+    return {
+        service: loads[service] for service in most_kept(loads, kept) if _is_due(loads[service], kept.get(service, {}))
+    }
 
 
 def merged(
@@ -79,15 +85,21 @@ def merged(
         history = kept_history(kept)
         if service not in loads and history is not None and latest - history.end_slot < DAYS_KEPT * SLOTS_A_DAY:
             result[service] = dict(kept)
-    for service in most_kept(loads):
+    for service in most_kept(loads, before):
         season = seasons.get(service) or _season_still_told(before.get(service, {}), loads[service])
         result[service] = {"history": loads[service].to_plain(), **({"season": season} if season else {})}
     return dict(list(result.items())[-MOST_SERVICES:])
 
 
-def season_said(kept: Mapping[str, Plain], problem: str = "") -> tuple[bool, str, str]:
-    """Whether a season is in use, the reason in a word, and a sentence about each service."""
+def season_said(kept: Mapping[str, Plain], problem: str = "", left_out: int = 0) -> tuple[bool, str, str]:
+    """Whether a season is in use, the reason in a word, and a sentence about each service.
+
+    ``left_out``: so many services use the profile and have no place in it.
+    """
     words, sentences = set(), []
+    if left_out:
+        more = f"{left_out} more services with fewer requests have none: a profile keeps the days of {MOST_SERVICES}"
+        sentences.append(f"{more}, so give them profiles of their own")
     for service in sorted(kept):
         word, sentence = _said(kept[service])
         words.add(word)
@@ -109,9 +121,16 @@ def _said(kept: Plain) -> tuple[str, str]:
     return "Sought", f"{days:.1f} days known"
 
 
-def most_kept(services: Iterable[str]) -> list[str]:
-    """As many as an object holds."""
-    return sorted(services)[:MOST_SERVICES]
+def most_kept(loads: Mapping[str, LoadHistory], kept: Mapping[str, Plain]) -> list[str]:
+    """As many as an object holds: those with the most requests, and who is kept stays where it has nearly as many."""
+    if len(loads) <= MOST_SERVICES:
+        return sorted(loads)
+
+    def rank(service: str) -> tuple[float, str]:
+        requests = float(np.nansum(loads[service].means))
+        return -requests * (_STAYS if service in kept else 1.0), service
+
+    return sorted(sorted(loads, key=rank)[:MOST_SERVICES])
 
 
 def _season_still_told(kept: Plain, history: LoadHistory) -> Any:
