@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hasgpu.cluster import patch
@@ -339,6 +339,30 @@ def test_an_object_that_talks_too_much_is_cut_short_and_counted(api: FakeApi, re
     assert recorder.flush(5)
     assert len(api.list(collection(EVENTS, "default"))) == BURST
     assert recorder.dropped == 5
+
+
+@pytest.mark.parametrize(
+    ("type", "wait_s", "told"),
+    [
+        pytest.param("Normal", 299.0, BURST, id="what is normal is told once in five minutes"),
+        pytest.param("Normal", 301.0, BURST + 1, id="and then again"),
+        pytest.param("Warning", 11.0, BURST + 1, id="a warning waits no ten seconds, whatever else was told"),
+    ],
+)
+def test_an_object_that_goes_on_talking_is_heard_now_and_then(
+    api: FakeApi, type: Literal["Normal", "Warning"], wait_s: float, told: int
+) -> None:
+    now = [1000.0]
+    recorder = EventRecorder(api.session(), "hasgpu", clock=lambda: now[0]).start()
+    for index in range(BURST + 5):
+        recorder.event(REGARDING, type, "Chatter", f"number {index}")
+    assert recorder.flush(5)
+    now[0] += wait_s
+    for index in range(2):
+        recorder.event(REGARDING, type, "Chatter", f"later {index}")
+    assert recorder.flush(5)
+    recorder.stop()
+    assert len(api.list(collection(EVENTS, "default"))) == told
 
 
 def test_a_server_that_refuses_events_costs_only_the_events(api: FakeApi, recorder: EventRecorder) -> None:

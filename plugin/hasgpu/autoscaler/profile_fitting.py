@@ -88,6 +88,8 @@ class ProfileFitting:
         self._search = SeasonSearch(fit)
         self._rested: dict[ProfileKey, Loads] = {}
         """Loads of which nothing is to be written."""
+        self._nothing_new: dict[ProfileKey, tuple[str, Served]] = {}
+        """Version of the object, and what traffic has shown beside it that it says already."""
         self._idle_slots, self._loads_written = 1, 0
         self._thread = threading.Thread(target=self._run, name="profile fitting", daemon=True)
 
@@ -104,6 +106,7 @@ class ProfileFitting:
         known = {*there, *served, *loads}
         self._last = {key: each for key, each in self._last.items() if key in known}
         self._rested = {key: each for key, each in self._rested.items() if key in known}
+        self._nothing_new = {key: each for key, each in self._nothing_new.items() if key in known}
         self._search.begin_turn()
         for key in sorted(known):
             try:
@@ -127,7 +130,7 @@ class ProfileFitting:
         learned = found.status.learned if found is not None else None
         changed = found is not None and found.status.observed_generation != generation
         due = changed and (tried != generation or now - at_s >= AGAIN_S)
-        taught = now - at_s >= EVERY_S and moved(learned, served)
+        taught = now - at_s >= EVERY_S and self._taught(key, found, served)
         recorded = now - at_s >= EVERY_S and self._recorded(key, learned, loads, now)
         if not (due or taught or recorded):
             return
@@ -146,6 +149,16 @@ class ProfileFitting:
             left_out = max(0, len(loads) - MOST_SERVICES)
             status = status_of(found, outcome, served, kept, now, season_problem=problem, left_out=left_out)
             self._write(found, status)
+
+    def _taught(self, key: ProfileKey, found: LatencyProfile | None, served: Served) -> bool:
+        """Whether traffic has shown something new; asked each second, and to read an object costs 20 us."""
+        seen = (found.metadata.resource_version if found is not None else "", dict(served))
+        if self._nothing_new.get(key) == seen:
+            return False
+        if moved(found.status.learned if found is not None else None, served):
+            return True
+        self._nothing_new[key] = seen
+        return False
 
     def _recorded(self, key: ProfileKey, learned: Mapping[str, Any] | None, loads: Loads, now: float) -> bool:
         """Whether loads, or a day in them, are to be written; asked each second, and they change in five minutes."""

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -26,9 +26,10 @@ K = TypeVar("K")
 
 QUEUE_SIZE = 1000
 SAME_STORY_S = 600.0
-# An object may tell this much at once, then one story each REFILL_S.
+# Of an object so much may be told at once, then one story each REFILL_S. What is normal comes as often as client-go
+# lets it: a quota changes twice a minute, and the API server keeps each story for an hour.
 BURST = 25
-REFILL_S = 10.0
+REFILL_S: Mapping[str, float] = {"Normal": 300.0, "Warning": 10.0}
 _MESSAGE_BYTES = 1024
 
 
@@ -84,7 +85,7 @@ class EventRecorder:
         self._busy = False
         self._stopping = False
         self._told: dict[_Story, _Told] = {}
-        self._allowances: dict[str, _Allowance] = {}
+        self._allowances: dict[tuple[str, str], _Allowance] = {}
         """Both with who was told of longest ago first: what is forgotten is found without looking at the rest."""
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -131,7 +132,7 @@ class EventRecorder:
                 log.warning("event %s of %s: %s", story.reason, story.regarding.name, error)
 
     def _tell(self, story: _Story, now: float) -> None:
-        if not self._allowed(story.regarding.uid, now):
+        if not self._allowed(story, now):
             self.dropped += 1
             return
         self._forget(now)
@@ -174,15 +175,16 @@ class EventRecorder:
         self._session.request("POST", collection(EVENTS, namespace), body=body, timeout_s=5.0)
         return name
 
-    def _allowed(self, uid: str, now: float) -> bool:
-        before = self._allowances.pop(uid, _Allowance(BURST, now))
-        left = min(BURST, before.left + (now - before.at) / REFILL_S)
-        self._allowances[uid] = _Allowance(left - 1 if left >= 1 else left, now)
+    def _allowed(self, story: _Story, now: float) -> bool:
+        key = story.regarding.uid, story.type
+        before = self._allowances.pop(key, _Allowance(BURST, now))
+        left = min(BURST, before.left + (now - before.at) / REFILL_S[story.type])
+        self._allowances[key] = _Allowance(left - 1 if left >= 1 else left, now)
         return left >= 1
 
     def _forget(self, now: float) -> None:
         _forget_oldest(self._told, now - SAME_STORY_S)
-        _forget_oldest(self._allowances, now - BURST * REFILL_S)
+        _forget_oldest(self._allowances, now - BURST * max(REFILL_S.values()))
 
 
 def _forget_oldest(kept: dict[K, Dated], before: float) -> None:
