@@ -53,7 +53,7 @@ contracts: setup ## who may import whom
 
 .PHONY: test
 test: setup ## unit tests: no cluster, no GPU, under two minutes (TEST="tests/decision -k panic" picks)
-	$(VENV)/bin/pytest $(if $(TEST),$(TEST),--numprocesses auto --dist loadgroup)
+	$(VENV)/bin/pytest $(if $(TEST),$(TEST),--numprocesses auto --dist worksteal)
 
 .PHONY: check
 check: lint types contracts test ## all of the above but setup and format: what a change must pass
