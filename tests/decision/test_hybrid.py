@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hasgpu.decision.hybrid import HybridState, RevisionView, decide
 from hasgpu.decision.ledger import Ledger
 from hasgpu.decision.policy import Policy
@@ -285,3 +286,18 @@ def test_a_pod_of_another_share_that_never_serves_is_given_up_and_not_asked_for_
     assert wanted[-1] == 1
     assert state.regret.looked_s is not None
     assert state.regret.looked_s > 100.0 + POLICY.move_most_s + POLICY.in_vain_s - 1.0
+
+
+@pytest.mark.parametrize(
+    ("slo_latency_s", "parks"),
+    [
+        pytest.param(0.2, True, id="who can wake in time gives all its time away"),
+        pytest.param(0.06, False, id="whose first request would be late whatever is done keeps some"),
+    ],
+)
+def test_a_pod_without_requests_is_parked_where_its_slo_leaves_time_to_wake(
+    slo_latency_s: float, *, parks: bool
+) -> None:
+    seen = view(pod(quota=30), wish=wish(quota=bounds(0, 100)), load=load(0.0), slo_latency_s=slo_latency_s)
+    (quota,) = quotas(decided(seen)[0])
+    assert (quota == 0) is parks

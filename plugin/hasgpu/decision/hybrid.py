@@ -147,8 +147,9 @@ def decide(
 
 
 def floored(requests_per_s: float, view: RevisionView, policy: Policy) -> float:
-    """The least to be ready for; nothing where the user allows parked pods."""
-    return requests_per_s if view.bounds.low.parked else max(requests_per_s, policy.least_requests_per_s)
+    """The least to be ready for; nothing where the user allows parked pods and one that wakes can be in time."""
+    parks = view.bounds.low.parked and view.slo_latency_s > policy.wake_s
+    return requests_per_s if parks else max(requests_per_s, policy.least_requests_per_s)
 
 
 def _vertical(
@@ -387,9 +388,8 @@ def _in(
     if spare == 0 or allowed <= 0:
         state = replace(state, superfluous_since_s=None, reshaping_since_s=None)
         return _Scale(max(pods.expected, view.least, 1)), state
-    since = state.superfluous_since_s
-    if since is None or state.superfluous_of != pods.expected:
-        since = now
+    waited_from_s = state.superfluous_since_s if state.superfluous_of == pods.expected else None
+    since = now if waited_from_s is None else waited_from_s
     state = replace(state, superfluous_since_s=since, superfluous_of=pods.expected)
     if now - since < max(policy.patience * policy.startup_s, policy.least_wait_s):
         return _Scale(pods.expected), state

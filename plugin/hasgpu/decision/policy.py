@@ -26,6 +26,9 @@ class Policy:
     first_requests_per_s: float = 2.0
     """What a pod is made for that nobody planned, at least."""
 
+    wake_s: float = 0.1
+    """From the first request of a parked pod to its first launch: what is seen of it, a decision, a write, a table."""
+
     prewarm_requests_per_s: float = 0.02
     """A season that brings so much by the time a pod could be ready is not waited for at zero pods: six requests in
     five minutes, of which the first would otherwise wait for a cold start."""
