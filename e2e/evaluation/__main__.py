@@ -187,8 +187,8 @@ class _Evaluation:
                 "Bursts and steps",
                 "Goal: at most 1 % late at 2x. Every policy is tuned on training seeds for each load and model; of the"
                 f" Azure trace training has the first {bursts.AZURE_S:.0f} s, and what is judged comes after them."
-                " Parked: ours, never below one pod, whose quota may be 0. Two whole GPUs that never scale and what"
-                " knows all arrivals show what is possible.",
+                " Kept and parked: ours, never below one pod, whose quota may be 0 where it is parked. Two whole GPUs"
+                " that never scale and what knows all arrivals show what is possible.",
                 text,
                 reaction,
                 verdicts=[*verdicts, verdict],
