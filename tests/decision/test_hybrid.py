@@ -301,3 +301,15 @@ def test_a_pod_without_requests_is_parked_where_its_slo_leaves_time_to_wake(
     seen = view(pod(quota=30), wish=wish(quota=bounds(0, 100)), load=load(0.0), slo_latency_s=slo_latency_s)
     (quota,) = quotas(decided(seen)[0])
     assert (quota == 0) is parks
+
+
+def test_weak_pods_that_only_together_leave_a_strong_one_free_leave_together() -> None:
+    """A ramp left the small pods of its beginning beside each larger one; the activator gives all of them as much."""
+    pods = [pod("a", sm=5, quota=90), pod("b", sm=5, quota=90, row=1), pod("c", sm=60, quota=90, row=2)]
+    seen, state = view(*pods, load=load(20.0)), HybridState()
+    for second in range(60):
+        decision, state = decided(seen, state=state, now=100.0 + second)
+        if decision.desired_pods < len(pods):
+            break
+    assert {victim.name for victim in decision.victims} == {"a", "b"}
+    assert decision.desired_pods == 1

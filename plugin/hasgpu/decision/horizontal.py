@@ -17,7 +17,7 @@ from hasgpu.model.units import QuotaBounds
 from .ledger import Ledger
 from .placement import Chosen, NoRoom, SliceTask, SliceWish, choose_first_slice
 from .policy import Policy
-from .vertical import Share, cost_percent, least_alpha, rate_at
+from .vertical import Share, cost_percent, least_alpha, rate_at, strongest_rate_at
 
 MOST_AT_ONCE = 20
 """New pods of a revision in one decision."""
@@ -108,18 +108,25 @@ def planned(revision: RevisionKey, entry: PodKey, wanted: GpuSlice, processes: i
 
 def superfluous(
     shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float, policy: Policy
-) -> tuple[Share, ...]:
-    """Pods that could all go while the rest carries the demand with a margin, least worth first; never the last."""
-    gone: list[Share] = []
+) -> tuple[tuple[Share, ...], ...]:
+    """Pods that could all go while the rest carries the demand with a margin, least worth first; never the last.
+
+    In groups that go at once: mostly of one, of more where the rest carries it only without all of them. The activator
+    gives a weak pod as much as a strong one, so beside a few weak ones a strong one carries less than alone.
+    """
+    groups: list[tuple[Share, ...]] = []
+    group: list[Share] = []
     rest = list(shares)
     while len(rest) > 1:
         victim = min(_one_of_each_kind(rest), key=lambda share: _worth(share, rest, bounds, requests_per_s, policy))
-        without = [share for share in rest if share is not victim]
-        if rate_at(without, bounds.high.percent) * policy.scale_in_load < requests_per_s:
+        group.append(victim)
+        rest = [share for share in rest if share is not victim]
+        if rate_at(rest, bounds.high.percent) * policy.scale_in_load >= requests_per_s:
+            groups.append(tuple(group))
+            group = []
+        elif strongest_rate_at(rest, bounds.high.percent)[0] * policy.scale_in_load < requests_per_s:
             break
-        gone.append(victim)
-        rest = without
-    return tuple(gone)
+    return tuple(groups)
 
 
 def _one_of_each_kind(shares: Sequence[Share]) -> list[Share]:
@@ -133,8 +140,15 @@ def _one_of_each_kind(shares: Sequence[Share]) -> list[Share]:
 def _worth(
     share: Share, all_shares: Sequence[Share], bounds: QuotaBounds, requests_per_s: float, policy: Policy
 ) -> tuple[bool, bool, float, PodKey]:
-    """Leaves first: a pod that is not ready, then one without which the rest still carries the demand, most cheaply."""
+    """Leaves first: a pod that is not ready, then one without which the rest still carries the demand, most cheaply;
+    where there is none, the weakest."""
     without = [each for each in all_shares if each is not share]
     carried = rate_at(without, bounds.high.percent) * policy.scale_in_load >= requests_per_s
-    cost = cost_percent(without, least_alpha(without, bounds, requests_per_s))
-    return (share.placement.ready, not carried, cost, share.placement.pod)
+    if not carried:
+        return (share.placement.ready, True, share.rate(bounds.high.percent, shared=True), share.placement.pod)
+    return (
+        share.placement.ready,
+        False,
+        cost_percent(without, least_alpha(without, bounds, requests_per_s)),
+        share.placement.pod,
+    )

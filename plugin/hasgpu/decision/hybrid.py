@@ -377,15 +377,15 @@ def _precedence(view: RevisionView, ledger: Ledger, out: ScaleOut) -> tuple[Reas
 def _in(
     view: RevisionView, state: HybridState, policy: Policy, pods: _Pods, requests_per_s: float
 ) -> tuple[_Scale, HybridState]:
-    gone = superfluous(pods.placed, view.bounds, requests_per_s, policy)
-    spare = len(gone) + (pods.unplanned if pods.placed else 0)
-    allowed = pods.expected - max(view.least, 1)
+    groups = superfluous(pods.placed, view.bounds, requests_per_s, policy)
+    gone, step = sum(groups, ()), len(groups[0]) if groups and not pods.unready else 1
+    spare, allowed = len(gone) + (pods.unplanned if pods.placed else 0), pods.expected - max(view.least, 1)
     now, asked_s = state.demands[-1][0], state.reshaping_since_s
     if asked_s is not None and pods.unready > 0:
         if now - asked_s < policy.move_most_s:
             return _Scale(max(pods.expected, view.least, 1)), state
         state = replace(state, reshaping_since_s=None, regret=Regret(looked_s=now + policy.in_vain_s))
-    if spare == 0 or allowed <= 0:
+    if spare == 0 or allowed < step:
         state = replace(state, superfluous_since_s=None, reshaping_since_s=None)
         return _Scale(max(pods.expected, view.least, 1)), state
     waited_from_s = state.superfluous_since_s if state.superfluous_of == pods.expected else None
@@ -394,7 +394,7 @@ def _in(
     if now - since < max(policy.patience * policy.startup_s, policy.least_wait_s):
         return _Scale(pods.expected), state
     # Pods that are not ready leave first by Kubernetes' own order, and while there are such only they may.
-    leaving = min(allowed, spare, pods.unready or 1)
+    leaving = min(allowed, spare, pods.unready or step)
     victims = tuple(share.placement.pod for share in gone[: max(0, leaving - pods.unplanned)])
     facts = [reason("scale-in", pods=leaving, superfluous_s=now - since, demand_per_s=requests_per_s)]
     return _Scale(pods.expected - leaving, victims=victims, reasons=facts), state
