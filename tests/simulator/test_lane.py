@@ -135,3 +135,11 @@ def test_a_pod_gets_its_quota_of_its_row_in_the_long_run(row: list[int], start_s
 def test_row_mates_never_get_more_than_the_time_there_is(row: list[int], start_s: float, span_s: float) -> None:
     lanes = lay([(str(n), quota) for n, quota in enumerate(row)], WINDOW_S).values()
     assert sum(lane.done(start_s, start_s + span_s) for lane in lanes) <= span_s + 1e-9
+
+
+@pytest.mark.parametrize("grace_s", [pytest.param(0.0, id="strict slots"), pytest.param(GRACE_S, id="with a grace")])
+def test_what_rounding_leaves_below_nothing_costs_no_time(grace_s: float) -> None:
+    """It grew from relay to relay of a pod that was never idle, until no slot was left and the run never ended."""
+    lane = Lane(WINDOW_S, [(0.0, 0.01), (0.02, 0.03)], grace_s)
+    assert lane.run(0.005, 0.1, -0.001) == lane.run(0.005, 0.1, 0.0)
+    assert lane.run(0.005, 0.1, -0.02, 0.5) == lane.run(0.005, 0.1, 0.0, 0.5)

@@ -52,6 +52,8 @@ class Lane:
         self, start_s: float, work_s: float, saved_s: float = 0.0, until_s: float = math.inf
     ) -> tuple[float, float, float]:
         """Works from ``start_s`` on: when it stops (done, told to, or never), work left, time saved then."""
+        # What rounding leaves below nothing would shorten each span, and grow by that from call to call.
+        saved_s = max(saved_s, 0.0)
         if work_s <= GRAIN_S:
             return start_s, 0.0, saved_s
         if self.never_closes:

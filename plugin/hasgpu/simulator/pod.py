@@ -237,7 +237,7 @@ class Pod:
         if self.together is not None:
             self.saved_s(now)
         elif self.free_s < math.inf:
-            saved_s = self._saved_s + self._left_s - self.lane.done(self._started_s, self.free_s)
+            saved_s = max(0.0, self._saved_s + self._left_s - self.lane.done(self._started_s, self.free_s))
             _, self._left_s, self._saved_s = self.lane.run(self._started_s, self._left_s, saved_s, now)
             self._seen_s = now
 
